@@ -1,0 +1,49 @@
+# Two commands matter: `make demo` shows it, `make test` proves it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test format lock clean
+help:
+	@echo "make demo    see changes in a fake vendor account arrive as signed webhooks (Ctrl-C ends it)"
+	@echo "make test    every check: format, lint, types, floors, tests"
+	@echo "make format  put the code in the house format"
+	@echo "make lock    resolve the dependencies anew"
+
+demo: $(VENV)/.installed
+	@$(BIN)/vendorwire demo
+
+test: $(VENV)/.installed-dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/pytest
+
+format: $(VENV)/.installed-dev
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Vendorwire needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Set PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.txt pyproject.toml | $(VENV)/bin/python
+	@echo "installing the locked dependencies into $(VENV)"
+	@$(PIP) install --require-hashes -r requirements.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	@$(PIP) install --require-hashes -r requirements-dev.txt
+	@touch $@
+
+# The lock names hashes, never a registry.
+lock: $(VENV)/.installed
+	@$(PIP) install uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded --output-file requirements.txt pyproject.toml requirements.in
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded --group dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml requirements.in
+
+clean:
+	@rm -rf $(VENV) build dist *.egg-info

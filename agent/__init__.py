@@ -1,0 +1,1 @@
+"""The agent: the process that polls, decides, publishes and delivers."""

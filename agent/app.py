@@ -1,0 +1,286 @@
+"""The agent, put together. Read this first.
+
+One task group owns everything. Beside the bus run the keepers (tokens, schedule, freshness, backlogs), above it the work:
+polls and deliveries. A signal stops the work first, inside `grace`, then the keepers, then the bus.
+"""
+
+import logging
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+
+import anyio
+import msgspec
+
+from agent import http, vendors
+from agent.bus import names, open_bus
+from agent.config import Config
+from agent.delivering import RouteWorker
+from agent.health import Health
+from agent.log import FactLog
+from agent.metrics import Metrics
+from agent.poller import Poller
+from agent.polling import Polling
+from agent.pulse import Pulse
+from agent.receivers import SUBJECT_TIMEOUT, Receiver, SubjectReceiver, WebhookReceiver
+from events.jetstream import streams
+from events.jetstream.connection import Bus, beside
+from events.jetstream.errors import ApiError, BusError, BusUnavailable
+from events.jetstream.ledger import JetStreamLedger
+from events.jetstream.outbox import RouteQueue, dead_count
+from events.jetstream.pull import ConsumerGone, Message
+from events.jetstream.read import follow
+from events.jetstream.schedule import Schedule
+from events.ledger import Head
+from events.routes import Route, filters
+from events.webhook import WebhookSender
+from schemas.facts import BusState, Fact, Fresh, RouteState
+
+ROLES = ("poll", "route")
+COUNT_EVERY = 5.0  # seconds between two looks at the routes' backlogs
+ACK_MARGIN = 5.0  # seconds beyond a delivery's time-out until the server hands an event out again
+LOOK_EVERY = 10.0  # seconds between two looks whether the streams are as they must be
+LOOK_AGAIN = 1.0  # seconds, while they are not: readiness waits for it
+READY_WITHIN = 2.5
+
+log = logging.getLogger("vendorwire")
+_head = msgspec.json.Decoder(Head)
+
+
+class App:
+    """One agent process. `listeners` hear every fact, besides the metrics and the log."""
+
+    def __init__(
+        self, config: Config, roles: Sequence[str] = ROLES, listeners: Sequence[Callable[[Fact], None]] = ()
+    ) -> None:
+        self._config = config
+        self._roles = roles
+        self._names = names(config.bus)
+        self._metrics = Metrics(version("vendorwire"))
+        self._sinks = [self._metrics.observe, FactLog().observe, *listeners]
+        self._pulse = Pulse(time.monotonic)
+        self._rng = random.Random()
+        self._bus: Bus | None = None
+        self._waiting_for = "the bus is not connected yet"
+        self._trouble = ""  # with the streams
+        self._stop = anyio.Event()
+        self.address = ""  # where HTTP is served, once it is
+
+    def stop(self) -> None:
+        """End in good order; `run` returns."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Work until stopped. Raises BusError, ListenError where a person must act first."""
+        self._declare()
+        async with http.serve(
+            self._config.http.listen, metrics=self._metrics, live=self._stale, ready=self._reasons
+        ) as self.address:
+            log.info("listening on %s", self.address)
+            with anyio.CancelScope() as start:
+                async with beside(partial(self._cancel_when_stopped, start)):
+                    await self._run()
+        log.info("stopped")
+
+    async def _run(self) -> None:
+        async with (
+            open_bus(self._config.bus, self._tell, f"vendorwire {version('vendorwire')}") as bus,
+            WebhookSender(version=version("vendorwire")) as sender,
+            vendors.opened(self._config, self._tell, self._rng) as accounts,
+        ):
+            self._bus = bus
+            queues = {route.name: self._queue(bus, route) for route in self._config.routes}
+            await self._prepare(bus, queues)
+            self._waiting_for = ""
+            log.info("ready", extra={"accounts": len(accounts), "routes": len(queues)})
+            try:
+                await self._work(bus, sender, accounts, queues)
+            except Exception:
+                log.exception("an unforeseen failure ends the agent")
+                raise
+
+    async def _work(
+        self,
+        bus: Bus,
+        sender: WebhookSender,
+        accounts: dict[str, vendors.Account],
+        queues: dict[str, RouteQueue],
+    ) -> None:
+        ledger = JetStreamLedger(bus, self._names, self._config.bus.keep_events)
+        polling = Polling(
+            bus,
+            Schedule(bus, self._names),
+            Poller(ledger, _now, self._tell),
+            Health(ledger, _now, self._tell),
+            {name: account.watched for name, account in accounts.items()},
+            self._pulse,
+            self._tell,
+            self._rng,
+        )
+        workers = [self._worker(route, queues[route.name], bus, sender) for route in self._config.routes]
+        async with anyio.create_task_group() as keepers:
+            keepers.start_soon(self._watch_freshness, bus)
+            keepers.start_soon(self._keep_streams, bus)
+            async with anyio.create_task_group() as work:
+                if "route" in self._roles:
+                    keepers.start_soon(self._count_backlogs, bus, queues)
+                    for worker in workers:
+                        work.start_soon(worker.run)
+                if "poll" in self._roles:
+                    for account in accounts.values():
+                        keepers.start_soon(account.tokens.keep)
+                    keepers.start_soon(polling.keep_schedule)
+                    work.start_soon(polling.run)
+                await self._stop.wait()
+                log.info("stopping")
+                polling.stop()
+                for worker in workers:
+                    worker.stop()
+                work.cancel_scope.deadline = anyio.current_time() + self._config.grace.total_seconds()
+            keepers.cancel_scope.cancel()
+
+    async def _prepare(self, bus: Bus, queues: dict[str, RouteQueue]) -> None:
+        """Wait for the bus, however long it takes, and make its streams and the routes' consumers as they must be.
+
+        The consumers are there before the first poll, also where another agent works them: a new route misses no event
+        from then on.
+        """
+        settings = self._config.bus
+        while True:
+            await bus.ready()
+            self._waiting_for = "the streams are not there yet"
+            try:
+                await streams.ensure(bus, self._names, replicas=settings.replicas, max_bytes=settings.max_bytes)
+                for queue in queues.values():
+                    await queue.ensure()
+                return
+            except (streams.NotYet, BusUnavailable, ApiError) as error:
+                self._waiting_for = f"the streams are not there yet: {error}"
+                await anyio.sleep(0.5)
+
+    async def _keep_streams(self, bus: Bus) -> None:
+        """Streams that somebody deletes are made anew, loudly: what they held is gone."""
+        settings = self._config.bus
+        self._pulse.expect("streams", within=120)
+        while True:
+            await anyio.sleep(LOOK_AGAIN if self._trouble else LOOK_EVERY)
+            self._pulse.beat("streams")
+            trouble = ""
+            try:
+                made = await streams.ensure(bus, self._names, replicas=settings.replicas, max_bytes=settings.max_bytes)
+                for name in made:
+                    log.warning("a stream was gone: it is made anew, empty", extra={"stream": name})
+            except (streams.NotYet, BusError) as error:
+                trouble = f"the streams are not as they must be: {error}"
+            if trouble and trouble != self._trouble and bus.connected:
+                log.warning("%s", trouble)
+            self._trouble = trouble
+
+    async def _cancel_when_stopped(self, start: anyio.CancelScope) -> None:
+        """Until the agent is ready there is nothing to end in good order."""
+        await self._stop.wait()
+        if self._waiting_for:
+            start.cancel()
+
+    def _queue(self, bus: Bus, route: Route) -> RouteQueue:
+        vendors_of_accounts = {account.name: account.vendor for account in self._config.accounts}
+        subjects = filters(route, self._config.bus.prefix, vendors_of_accounts)
+        timeout = route.webhook.timeout.total_seconds() if route.webhook else SUBJECT_TIMEOUT
+        return RouteQueue(bus, self._names, route.name, subjects, timeout + ACK_MARGIN)
+
+    def _worker(self, route: Route, queue: RouteQueue, bus: Bus, sender: WebhookSender) -> RouteWorker:
+        receiver: Receiver = SubjectReceiver(route.subject or "", bus)
+        if route.webhook is not None:
+            receiver = WebhookReceiver(route.webhook, sender)
+        return RouteWorker(route.name, receiver, queue, bus, self._names, self._pulse, self._tell, self._rng)
+
+    async def _watch_freshness(self, bus: Bus) -> None:
+        """Every agent knows how fresh every account is, whoever polled it: the heads on the bus tell."""
+        self._pulse.expect("freshness", within=60)
+        while True:
+            self._pulse.beat("freshness")
+            with anyio.move_on_after(5):
+                await bus.ready()
+            try:
+                async for message in follow(bus, self._names.ledger, [self._names.heads]):
+                    self._pulse.beat("freshness")
+                    if message is not None:
+                        self._tell_freshness(message)
+            except (BusError, ConsumerGone) as lost:
+                log.debug("freshness is watched again: %s", lost)
+                await anyio.sleep(0.5)
+
+    def _tell_freshness(self, message: Message) -> None:
+        try:
+            head = _head.decode(message.data)
+        except ValueError:  # whoever polls it tells what is wrong with it
+            return
+        if head.at is not None:
+            scope = self._names.scope_of(message.subject)
+            self._tell(Fresh(scope=scope, at=head.at, records=head.records, held=head.held))
+
+    async def _count_backlogs(self, bus: Bus, queues: dict[str, RouteQueue]) -> None:
+        self._pulse.expect("backlogs", within=60)
+        while True:
+            self._pulse.beat("backlogs")
+            with anyio.move_on_after(5):
+                await bus.ready()
+            try:
+                dead = await dead_count(bus, self._names)
+                for name, queue in queues.items():
+                    backlog = await queue.backlog()
+                    pending = backlog.waiting + backlog.in_hand
+                    self._tell(RouteState(route=name, pending=pending, dead=dead.get(name, 0)))
+            except BusError as lost:
+                log.debug("backlogs are counted later: %s", lost)
+            await anyio.sleep(COUNT_EVERY)
+
+    def _declare(self) -> None:
+        scopes = [
+            vendors.scope(account, resource) for account in self._config.accounts for resource in account.resources
+        ]
+        self._metrics.declare(scopes, [route.name for route in self._config.routes])
+
+    def _tell(self, fact: Fact) -> None:
+        if isinstance(fact, BusState) and not fact.connected:
+            self._waiting_for = self._waiting_for and fact.detail
+        for sink in self._sinks:
+            sink(fact)
+
+    def _stale(self) -> list[str]:
+        return [f"{loop} makes no progress" for loop in self._pulse.stale(time.monotonic())]
+
+    async def _reasons(self) -> list[str]:
+        """Why the agent is not ready; nothing when it is. A real round trip to the bus each time."""
+        if self._waiting_for or self._bus is None:
+            return [self._waiting_for or "the agent is starting"]
+        try:
+            with anyio.fail_after(READY_WITHIN):
+                await self._bus.ping()
+        except (BusError, TimeoutError) as error:
+            return [str(error) or "the bus does not answer"]
+        if self._trouble:
+            return [self._trouble]
+        return ["the agent is stopping"] if self._stop.is_set() else []
+
+
+@asynccontextmanager
+async def stopped_by_signals(app: App) -> AsyncIterator[None]:
+    """SIGTERM and Ctrl-C stop the agent in good order, for as long as the block lasts."""
+    async with beside(partial(_await_signal, app)):
+        yield
+
+
+async def _await_signal(app: App) -> None:
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async for _ in signals:
+            app.stop()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,161 @@
+"""What may be typed on the command line: every command with its arguments and its help. Quick: it imports argparse only."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TypeAlias
+
+ROLES = ("poll", "route")
+LEVELS = ("debug", "info", "warning", "error")
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 it has no public name
+
+
+def parser() -> argparse.ArgumentParser:
+    """What may be typed. The namespace gets `command`, and what its command declares."""
+    made = argparse.ArgumentParser(
+        prog="vendorwire",
+        description="Turns vendor REST APIs that have no event feed into an event bus.",
+        epilog="Exit status: 0 done, 1 failed, 2 wrong usage or configuration. `vendorwire COMMAND --help` tells more.",
+        parents=[_common()],
+        allow_abbrev=False,
+    )
+    made.add_argument("--version", action=_Version, help="print the version and end")
+    commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
+    _declare_process(commands)
+    _declare_accounts(commands)
+    _declare_bus(commands)
+    _declare_aids(commands)
+    return made
+
+
+def _declare_process(commands: _Commands) -> None:
+    run = _command(commands, "run", "the agent: poll, publish, deliver, until Ctrl-C or SIGTERM")
+    run.add_argument("--roles", type=_roles, default=ROLES, metavar="poll,route", help="only these (default both)")
+    _command(commands, "demo", "see changes in a fake vendor account arrive as signed webhooks")
+    init = _command(commands, "init", "write a commented configuration to start from")
+    init.add_argument("--force", action="store_true", help="replace the file if there is one")
+    check = _command(commands, "check", "check the configuration, sign in everywhere, read a little, ask the bus")
+    check.add_argument("--offline", action="store_true", help="only the configuration")
+
+
+def _declare_accounts(commands: _Commands) -> None:
+    poll = _command(commands, "poll", "ask for a poll now")
+    poll.add_argument("account", metavar="ACCOUNT")
+    poll.add_argument("resource", metavar="RESOURCE", nargs="?", help="default: every resource of the account")
+    poll.add_argument("--dry-run", action="store_true", help="poll here, show the events, store nothing")
+    watch = _command(commands, "watch", "follow events, one line each")
+    watch.add_argument(
+        "patterns", metavar="PATTERN", nargs="*", help="<resource>.<change>, either may be *: 'booking.*' (default all)"
+    )
+    watch.add_argument("--since", type=_duration, metavar="1h", help="begin so long ago (default: now)")
+    snapshot = _command(commands, "snapshot", "list the stored records of a resource, or show one")
+    snapshot.add_argument("account", metavar="ACCOUNT")
+    snapshot.add_argument("resource", metavar="RESOURCE")
+    snapshot.add_argument("key", metavar="KEY", nargs="?", help="only this record, whole")
+    deletes = _family(commands, "deletes", "deletes held because too much vanished at once")
+    listing = _command(deletes, "list", "what is held, and the keys of one resource")
+    listing.add_argument("account", metavar="ACCOUNT", nargs="?")
+    listing.add_argument("resource", metavar="RESOURCE", nargs="?")
+    approve = _command(deletes, "approve", "publish the held deletes of a resource")
+    approve.add_argument("account", metavar="ACCOUNT")
+    approve.add_argument("resource", metavar="RESOURCE")
+    approve.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _declare_bus(commands: _Commands) -> None:
+    dead = _family(commands, "dead", "events that could not be delivered")
+    for name, does in (
+        ("list", "list them"),
+        ("show", "show them whole, with the reason"),
+        ("replay", "hand them to their route again"),
+        ("drop", "remove them for good"),
+    ):
+        action = _command(dead, name, does)
+        action.add_argument("ids", metavar="ID", nargs="*", help="the event's id, or its beginning")
+        action.add_argument("--route", metavar="R", help="only of this route")
+        action.add_argument("--yes", action="store_true", help="drop all of a route")
+    _command(commands, "routes", "each route: pending, in hand, dead")
+
+
+def _declare_aids(commands: _Commands) -> None:
+    sandbox = _command(commands, "sandbox", "serve a fake vendor on this machine")
+    sandbox.add_argument("vendor", metavar="VENDOR")
+    sandbox.add_argument("--port", type=_port, default=0, metavar="N", help="default: any free one")
+    sandbox.add_argument("--seed", type=_count, metavar="N", help="how many records at first; also seeds all chance")
+    sandbox.add_argument("--live", type=_seconds, metavar="SECONDS", help="make a change every so many seconds")
+    schema = _command(commands, "schema", "the JSON Schemas and the AsyncAPI document of the events")
+    schema.add_argument("name", metavar="NAME", nargs="?", help="only this one")
+    schema.add_argument("--out", type=Path, metavar="DIR", help="write files instead of printing")
+
+
+def _command(commands: _Commands, name: str, does: str) -> argparse.ArgumentParser:
+    return commands.add_parser(name, help=does, description=_sentence(does), parents=[_common()], allow_abbrev=False)
+
+
+def _family(commands: _Commands, name: str, about: str) -> _Commands:
+    parser = _command(commands, name, about)
+    return parser.add_subparsers(dest="action", metavar="ACTION", required=True, title="actions")
+
+
+def _common() -> argparse.ArgumentParser:
+    """The options of all commands, before or after its name: without defaults, so that neither place undoes the other."""
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common.add_argument("--config", metavar="FILE", help="default: $VENDORWIRE_CONFIG, else vendorwire.yaml")
+    common.add_argument("--json", action="store_true", help="for programs: JSON, one value a line")
+    common.add_argument("--log-level", choices=LEVELS, help="what is logged on stderr (default warning; info for run)")
+    return common
+
+
+class _Version(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:  # noqa: A002 argparse's name
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version  # slow, and seldom asked for
+
+        sys.stdout.write(f"vendorwire {version('vendorwire')}\n")
+        parser.exit()
+
+
+def _sentence(does: str) -> str:
+    return f"{does[0].upper()}{does[1:]}."
+
+
+def _roles(text: str) -> tuple[str, ...]:
+    roles = tuple(role.strip() for role in text.split(","))
+    if not set(roles) <= set(ROLES):
+        raise argparse.ArgumentTypeError(f"the roles are {' and '.join(ROLES)}")
+    return roles
+
+
+def _duration(text: str) -> timedelta:
+    from schemas.settings import Duration
+
+    try:
+        return Duration.parse(text)
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError("a port is a number up to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > 100_000:
+        raise argparse.ArgumentTypeError("a whole number up to 100000")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0.01 <= seconds <= 86_400:
+        raise argparse.ArgumentTypeError("a number of seconds above 0")
+    return seconds

@@ -1,0 +1,18 @@
+"""`vendorwire run`: the agent."""
+
+import anyio
+
+from agent.app import App, stopped_by_signals
+from agent.commands.failures import DONE
+from agent.commands.reaching import Settings
+
+
+def main(settings: Settings, roles: tuple[str, ...]) -> int:
+    """Work until Ctrl-C or SIGTERM."""
+    anyio.run(_run, App(settings.load(), roles))
+    return DONE
+
+
+async def _run(app: App) -> None:
+    async with stopped_by_signals(app):
+        await app.run()

@@ -1,0 +1,75 @@
+"""`vendorwire sandbox`: a fake vendor on this machine, with controls to make things happen."""
+
+import json as jsonlib
+
+import anyio
+import msgspec
+
+from agent.commands import output
+from agent.commands.failures import DONE, WrongUsage
+from agent.commands.reaching import finish
+from connectors.sandbox import octorate
+from connectors.sandbox.base import Sandbox
+from connectors.sandbox.serve import serve
+
+SEED = 12
+
+
+class Fake(msgspec.Struct, frozen=True):
+    """A sandbox, how an account of it is configured (`base_url` is a path), and a control to try."""
+
+    sandbox: Sandbox
+    account: dict[str, str]
+    control: str
+    body: dict[str, object]
+
+
+def main(vendor: str, *, port: int, seed: int | None, live: float | None, json: bool) -> int:
+    """Serve until Ctrl-C or SIGTERM."""
+    fake = _fake(vendor, SEED if seed is None else seed)
+
+    async def work() -> int:
+        async with serve(fake.sandbox, port=port) as url:
+            _introduce(vendor, url, fake, json=json)
+            while live is not None:
+                await anyio.sleep(live)
+                done = fake.sandbox.step()
+                if json:
+                    output.json({"did": done})
+                else:
+                    output.line(done)
+            await anyio.sleep_forever()
+        return DONE
+
+    try:
+        return finish(work)
+    except KeyboardInterrupt:
+        return DONE
+
+
+def _fake(vendor: str, seed: int) -> Fake:
+    match vendor:
+        case "octorate":
+            sandbox = octorate.OctorateSandbox(seed=seed)
+            account = {
+                "base_url": "/connect",
+                "client_id": octorate.CLIENT_ID,
+                "client_secret": octorate.CLIENT_SECRET,
+                "refresh_token": octorate.REFRESH_TOKEN,
+            }
+            return Fake(sandbox, account, "add", {"accommodation": next(iter(sandbox.accommodations))})
+        case _:
+            raise WrongUsage(f"there is no sandbox of {vendor!r}; there are: octorate")
+
+
+def _introduce(vendor: str, url: str, fake: Fake, *, json: bool) -> None:
+    account = {"vendor": vendor, "name": "sandbox", **fake.account, "base_url": url + fake.account["base_url"]}
+    if json:
+        output.json({"url": url, "account": account, "controls": sorted(fake.sandbox.controls())})
+        return
+    output.line(f"{vendor} sandbox at {url}; Ctrl-C ends it")
+    output.line("as an account in vendorwire.yaml:")
+    output.line(f"  - {jsonlib.dumps(account)}")
+    output.line(f"controls: {', '.join(sorted(fake.sandbox.controls()))}")
+    output.line(f"such as: curl -d '{jsonlib.dumps(fake.body)}' {url}/_sandbox/{fake.control}")
+    output.line(f"what it holds: curl {url}/_sandbox/state")

@@ -1,0 +1,313 @@
+"""Prometheus metrics, made from facts. Names and labels are public (they are what people alert on): change none.
+
+Labels come only from closed sets: what `declare` was told from the configuration, the catalogue of changes, outcomes, and
+HTTP statuses. A fact about an account or a route that was not declared, or was forgotten, is passed over, so that nothing
+that travels over the bus can grow the number of series.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import assert_never
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    exposition,
+)
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.openmetrics import exposition as openmetrics
+
+from schemas.changes import ACCOUNT_CHANGES, CATALOGUE, Scope
+from schemas.facts import (
+    BusState,
+    Delivered,
+    DeliveryOutcome,
+    Fact,
+    Fresh,
+    Polled,
+    PollOutcome,
+    Published,
+    Quarantined,
+    RouteState,
+    Scheduled,
+    TokenState,
+    VendorAnswered,
+)
+
+SCOPE = ("vendor", "account", "resource")
+ACCOUNT = ("vendor", "account")
+RENEWALS = ("renewed", "refused", "failed")
+STATUSES = ("200", "401", "403", "429", "500", "503", "error")  # present at 0 from the start; others appear when seen
+POLL_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300)
+AGE_SECONDS = (1, 5, 15, 30, 60, 120, 300, 900, 3600, 21600, 86400)
+DELIVERY_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30)
+LAG_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600, 3600, 21600, 86400)  # retries last for days
+
+ScopeFact = Polled | Scheduled | Fresh | Published | Quarantined
+AccountFact = VendorAnswered | TokenState
+RouteFact = Delivered | RouteState
+
+
+class Metrics:
+    """All metrics of one agent, in a registry of their own. `clock` gives the Unix time in seconds."""
+
+    def __init__(self, version: str, clock: Callable[[], float] = time.time) -> None:
+        # a switch of the whole process: there is none per registry
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client leaves it unannotated
+        self._registry = CollectorRegistry()
+        self._scopes = _Scopes(self._registry, clock)
+        self._accounts = _Accounts(self._registry)
+        self._routes = _Routes(self._registry)
+        self._bus = Gauge("vendorwire_bus_connected", "1 while connected to the bus.", registry=self._registry)
+        Info("vendorwire_build", "The running version.", registry=self._registry).info({"version": version})
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def declare(self, scopes: Iterable[Scope], routes: Iterable[str]) -> None:
+        """Name what is configured: its counters exist at 0 before their first event. May be called again to add."""
+        for scope in scopes:
+            self._scopes.declare(scope)
+            self._accounts.declare(scope.vendor, scope.account)
+        for route in routes:
+            self._routes.declare(route)
+
+    def observe(self, fact: Fact) -> None:
+        """Count a fact."""
+        match fact:
+            case Polled() | Scheduled() | Fresh() | Published() | Quarantined():
+                self._scopes.observe(fact)
+            case VendorAnswered() | TokenState():
+                self._accounts.observe(fact)
+            case Delivered() | RouteState():
+                self._routes.observe(fact)
+            case BusState(connected=connected):
+                self._bus.set(connected)
+            case _:
+                raise TypeError(f"no metric is made of {type(fact).__name__}")
+
+    def forget(self, scope: Scope) -> None:
+        """A resource is no longer configured: its series end, and with its account's last resource the account's."""
+        if self._scopes.forget(scope):
+            self._accounts.forget(scope.vendor, scope.account)
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The body and its content type: OpenMetrics where the Accept header names it, else the text format.
+
+        Takes about 10 µs a series and may be called from another thread.
+        """
+        if "application/openmetrics-text" in accept:
+            body: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]  # unannotated too
+            return body, openmetrics.CONTENT_TYPE_LATEST
+        return exposition.generate_latest(self._registry), exposition.CONTENT_TYPE_PLAIN_0_0_4
+
+
+class _Scopes:
+    """What is told of each resource of each account."""
+
+    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float]) -> None:
+        self._known: set[Scope] = set()
+        self._clock = clock
+
+        def counter(name: str, about: str, *more: str) -> Counter:
+            return Counter(f"vendorwire_{name}", about, (*SCOPE, *more), registry=registry)
+
+        def gauge(name: str, about: str) -> Gauge:
+            return Gauge(f"vendorwire_{name}", about, SCOPE, registry=registry)
+
+        self._polls = counter("polls_total", "Polls by how they ended.", "outcome")
+        self._read = counter("records_read_total", "Records read from the vendor.")
+        self._quarantined = counter("records_quarantined_total", "Records that could not be read.")
+        self._published = counter("events_published_total", "Events committed to the bus.", "change")
+        self._success = gauge(
+            "poll_last_success_timestamp_seconds", "When records were last read to the end; 0: never."
+        )
+        self._interval = gauge("poll_interval_seconds", "The time between polls.")
+        self._records = gauge("snapshot_records", "Records in the snapshot.")
+        self._held = gauge("deletes_held", "Deletes that wait for a person's approval.")
+        self._duration = Histogram(
+            "vendorwire_poll_duration_seconds", "How long polls take.", SCOPE, buckets=POLL_SECONDS, registry=registry
+        )
+        self._age = Histogram(
+            "vendorwire_event_age_seconds",
+            "From the vendor's own time of a change to its event.",
+            ("vendor",),
+            buckets=AGE_SECONDS,
+            registry=registry,
+        )
+        counters = (self._polls, self._read, self._quarantined, self._published)
+        gauges = (self._success, self._interval, self._records, self._held)
+        self._by_account: tuple[MetricWrapperBase, ...] = (*counters, *gauges, self._duration)
+
+    def declare(self, scope: Scope) -> None:
+        labels = (scope.vendor, scope.account, scope.resource)
+        whole = Scope(scope.vendor, scope.account, "account")  # account.degraded and account.recovered
+        self._known |= {scope, whole}
+        for outcome in PollOutcome:
+            self._polls.labels(*labels, outcome.value)
+        for change in CATALOGUE.get(scope.vendor, {}).get(scope.resource, ()):
+            self._published.labels(*labels, change)
+        for change in ACCOUNT_CHANGES:
+            self._published.labels(scope.vendor, scope.account, whole.resource, change)
+        for metric in (self._read, self._quarantined, self._success, self._duration):
+            metric.labels(
+                *labels
+            )  # of the gauges only this one: an account that never succeeded must not look like none
+        self._age.labels(scope.vendor)
+
+    def observe(self, fact: ScopeFact) -> None:
+        if fact.scope not in self._known:
+            return
+        labels = (fact.scope.vendor, fact.scope.account, fact.scope.resource)
+        match fact:
+            case Polled():
+                self._polled(fact, labels)
+            case Scheduled(interval=interval):
+                self._interval.labels(*labels).set(interval)
+            case Fresh():
+                self._success.labels(*labels).set(fact.at.timestamp())
+                self._records.labels(*labels).set(fact.records)
+                self._held.labels(*labels).set(fact.held)
+            case Published(change=change, age=age):
+                self._published.labels(*labels, change).inc()
+                if age is not None:
+                    self._age.labels(fact.scope.vendor).observe(max(0.0, age))  # the vendor's clock may be ahead
+            case Quarantined():
+                self._quarantined.labels(*labels).inc()
+            case _:
+                assert_never(fact)
+
+    def _polled(self, fact: Polled, labels: tuple[str, str, str]) -> None:
+        self._polls.labels(*labels, fact.outcome.value).inc()
+        self._duration.labels(*labels).observe(fact.seconds)
+        self._read.labels(*labels).inc(fact.records)
+        if fact.outcome.succeeded:
+            self._success.labels(*labels).set(self._clock())
+
+    def forget(self, scope: Scope) -> bool:
+        """Whether this was the last resource of its account."""
+        self._known.discard(scope)
+        labels = {"vendor": scope.vendor, "account": scope.account}
+        left = {known for known in self._known if (known.vendor, known.account) == (scope.vendor, scope.account)}
+        last = all(known.resource == "account" for known in left)
+        if last:
+            self._known -= left
+        else:
+            labels["resource"] = scope.resource
+        for metric in self._by_account:
+            metric.remove_by_labels(labels)
+        if not any(known.vendor == scope.vendor for known in self._known):
+            self._age.remove(scope.vendor)
+        return last
+
+
+class _Accounts:
+    """What is told of each account's requests and credentials."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._known: set[tuple[str, str]] = set()
+
+        def counter(name: str, about: str, *more: str) -> Counter:
+            return Counter(f"vendorwire_{name}", about, (*ACCOUNT, *more), registry=registry)
+
+        def gauge(name: str, about: str) -> Gauge:
+            return Gauge(f"vendorwire_{name}", about, ACCOUNT, registry=registry)
+
+        self._requests = counter("vendor_requests_total", "Requests to the vendor by HTTP status, or error.", "status")
+        self._renewals = counter("token_renewals_total", "Renewals of the token by how they ended.", "outcome")
+        self._remaining = gauge("vendor_budget_remaining", "Requests left in the budget.")
+        self._expires = gauge("token_expires_timestamp_seconds", "When the token expires; absent where it does not.")
+        self._healthy = gauge("token_healthy", "1 while the vendor accepts the credentials.")
+
+    def declare(self, *account: str) -> None:
+        self._known.add((account[0], account[1]))
+        for status in STATUSES:
+            self._requests.labels(*account, status)
+        for outcome in RENEWALS:
+            self._renewals.labels(*account, outcome)
+
+    def observe(self, fact: AccountFact) -> None:
+        account = (fact.vendor, fact.account)
+        if account not in self._known:
+            return
+        match fact:
+            case VendorAnswered(status=status, remaining=remaining):
+                self._requests.labels(*account, status if _is_http_status(status) else "error").inc()
+                if remaining is not None:
+                    self._remaining.labels(*account).set(remaining)
+            case TokenState():
+                self._token(fact)
+            case _:
+                assert_never(fact)
+
+    def _token(self, fact: TokenState) -> None:
+        account = (fact.vendor, fact.account)
+        self._healthy.labels(*account).set(fact.healthy)
+        if fact.expires_at is None:
+            self._expires.remove(*account)  # an expiry long past would go on alarming
+        else:
+            self._expires.labels(*account).set(fact.expires_at)
+        if fact.renewal in RENEWALS:
+            self._renewals.labels(*account, fact.renewal).inc()
+
+    def forget(self, *account: str) -> None:
+        self._known.discard((account[0], account[1]))
+        for metric in (self._requests, self._renewals, self._remaining, self._expires, self._healthy):
+            metric.remove_by_labels(dict(zip(ACCOUNT, account, strict=True)))
+
+
+class _Routes:
+    """What is told of each route."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._known: set[str] = set()
+
+        def histogram(name: str, about: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"vendorwire_{name}", about, ("route",), buckets=buckets, registry=registry)
+
+        def gauge(name: str, about: str) -> Gauge:
+            return Gauge(f"vendorwire_{name}", about, ("route",), registry=registry)
+
+        self._deliveries = Counter(
+            "vendorwire_deliveries_total", "Attempts by how they ended.", ("route", "outcome"), registry=registry
+        )
+        self._duration = histogram("delivery_duration_seconds", "How long attempts take.", DELIVERY_SECONDS)
+        self._lag = histogram("delivery_lag_seconds", "From an event's commit to its delivery.", LAG_SECONDS)
+        self._pending = gauge("route_pending", "Events not delivered yet.")
+        self._open = gauge("route_circuit_open", "1 while the route rests because its receiver fails.")
+        self._dead = gauge("dead_letters", "Events that could not be delivered.")
+
+    def declare(self, route: str) -> None:
+        self._known.add(route)
+        for outcome in DeliveryOutcome:
+            self._deliveries.labels(route, outcome.value)
+        self._duration.labels(route)
+        self._lag.labels(route)
+
+    def observe(self, fact: RouteFact) -> None:
+        if fact.route not in self._known:
+            return
+        match fact:
+            case Delivered(route=route):
+                self._deliveries.labels(route, fact.outcome.value).inc()
+                self._duration.labels(route).observe(fact.seconds)
+                if fact.lag is not None:
+                    self._lag.labels(route).observe(max(0.0, fact.lag))  # two machines' clocks
+            case RouteState(route=route):
+                self._pending.labels(route).set(fact.pending)
+                self._open.labels(route).set(fact.circuit_open)
+                self._dead.labels(route).set(fact.dead)
+            case _:
+                assert_never(fact)
+
+
+def _is_http_status(status: str) -> bool:
+    """A vendor may write any three digits; these are the ones that mean something."""
+    return status.isascii() and status.isdigit() and len(status) == 3 and 100 <= int(status) <= 599

@@ -1,0 +1,283 @@
+"""Taking ticks: which resource is polled when, by whom, and what follows a poll."""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import anyio
+import msgspec
+
+from agent.health import Health
+from agent.poller import Ended, Poller, Watched
+from agent.pulse import Pulse
+from events.jetstream.connection import Bus, beside
+from events.jetstream.errors import ApiError, BusError, BusRefused, BusUnavailable
+from events.jetstream.pull import ConsumerGone
+from events.jetstream.schedule import BEAT, LEASE, Due, Schedule, Tick
+from events.ledger import LedgerRefused, LedgerUnavailable
+from schemas.changes import Scope
+from schemas.facts import Fact, Polled, PollOutcome, Scheduled
+
+AT_ONCE = 256  # polls in hand per agent: they mostly wait, and those of a hanging vendor must not hold up the others
+GLANCE = 0.5  # seconds between two looks whether the agent is to stop
+LONGEST_BACKOFF = 900.0  # seconds between polls of what keeps failing
+THROTTLED_PAUSE = 60.0  # seconds, where a vendor that throttles does not say how long
+UNAUTHORIZED_PAUSE = 60.0
+REFUSED_PAUSE = 15.0  # seconds until a poll whose changes the bus did not take is tried again
+DOUBLINGS = 3  # of the interval, for a resource that keeps failing: a vendor that is back is noticed soon
+LONGEST_WAIT_IN_LINE = 5.0  # seconds until a tick that came while its resource was being polled comes again
+OVERDUE = timedelta(
+    seconds=15
+)  # a plan older than this will not fire by itself: the server had no room for the tick, say
+FOR_EVER = timedelta(days=3650)
+CHECK_EVERY = 20.0  # seconds between two looks for lost schedules
+UNKNOWN_HERE = 10.0  # seconds until a tick for an account this agent does not know is offered again
+GIVE_UP_UNKNOWN = 6  # offers of such a tick
+
+log = logging.getLogger("vendorwire.polling")
+
+
+class _Lease(msgspec.Struct, frozen=True):
+    """A tick in our hand, by its sequence, which the server gives to nobody else `until` then (on the monotonic clock)."""
+
+    sequence: int
+    until: float
+
+
+class LeaseLost(Exception):
+    """This process or its bus stood still for so long that another agent may have the tick."""
+
+
+class Polling:
+    """The polling half of the agent."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        schedule: Schedule,
+        poller: Poller,
+        health: Health,
+        watched: Mapping[str, Watched],
+        pulse: Pulse,
+        tell: Callable[[Fact], None],
+        rng: random.Random,
+    ) -> None:
+        self._bus = bus
+        self._schedule = schedule
+        self._poller = poller
+        self._health = health
+        self._watched = {
+            entry.scope(resource): (entry, resource)
+            for entry in watched.values()
+            for resource in entry.connector.resources
+        }
+        self._pulse = pulse
+        self._tell = tell
+        self._rng = rng
+        self._in_hand: dict[Scope, _Lease] = {}
+        self._stopping = False
+        self._trouble = ""
+
+    def stop(self) -> None:
+        """Take no more ticks; `run` ends when the polls in hand are abandoned by cancelling it."""
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Poll whatever falls due, until stopped. Polls outlive a lost bus: their ticks are given back on its return."""
+        for scope, (entry, resource) in self._watched.items():
+            self._tell(Scheduled(scope=scope, interval=entry.connector.interval(resource).total_seconds()))
+        self._pulse.expect("polling", within=60)
+        async with anyio.create_task_group() as polls:
+            while not self._stopping:
+                self._pulse.beat("polling")
+                with anyio.move_on_after(GLANCE):
+                    await self._bus.ready()
+                if not self._bus.connected:
+                    continue
+                try:
+                    await self._take(polls.start_soon)
+                except BusRefused as refused:
+                    self._warn(f"ticks cannot be taken: {refused}")
+                    await anyio.sleep(GLANCE)
+                except (BusError, ConsumerGone) as lost:
+                    log.debug("taking ticks starts again: %s", lost)
+                    await anyio.sleep(0.2)
+            polls.cancel_scope.cancel()
+        self._pulse.done("polling")
+
+    async def keep_schedule(self) -> None:
+        """Look for lost schedules now and then, and put back what is missing."""
+        self._pulse.expect("schedule", within=max(3 * CHECK_EVERY, 60))
+        first = True
+        while True:
+            self._pulse.beat("schedule")
+            with anyio.move_on_after(CHECK_EVERY):
+                await self._bus.ready()
+                try:
+                    await self.mend(forget=first)
+                except ApiError as refused:
+                    self._warn(f"the schedule cannot be kept: {refused}")
+                    await anyio.sleep(5)
+                    continue
+                except BusError as lost:
+                    log.debug("the schedule is looked at later: %s", lost)
+                    await anyio.sleep(0.5)
+                    continue
+                first = False
+                await anyio.sleep(CHECK_EVERY)
+
+    async def mend(self, *, forget: bool) -> None:
+        """Every configured resource has a schedule or a tick; with `forget`, nothing else has."""
+        known = await self._schedule.known()
+        now = datetime.now(UTC)
+        for scope, (entry, resource) in self._watched.items():
+            interval = entry.connector.interval(resource)
+            subjects = known.get(scope, set())
+            if not subjects:
+                spread = min(interval.total_seconds(), max(2.0, 0.05 * len(self._watched)))
+                at = now + timedelta(seconds=self._rng.uniform(0, spread))
+                await self._schedule.plan(scope, at, Due(), only_if_missing=True)
+            elif not any(".poll." in subject for subject in subjects):
+                # At start: it may have been made for a longer interval than is configured now.
+                longest = max(interval, timedelta(seconds=LONGEST_BACKOFF)) * 1.2 if forget else FOR_EVER
+                if await self._schedule.straighten(scope, now, now - OVERDUE, now + longest):
+                    log.warning("a poll that did not fall due is planned anew", extra={"scope": str(scope)})
+        if forget:
+            await self._schedule.forget(
+                [name for scope in known if scope not in self._watched for name in known[scope]]
+            )
+
+    async def _take(self, start: Callable[..., object]) -> None:
+        await self._schedule.ensure()
+        async with self._schedule.ticks() as ticks:
+            while not self._stopping:
+                self._pulse.beat("polling")
+                room = AT_ONCE - len(self._in_hand)
+                if room <= 0:
+                    await anyio.sleep(GLANCE)
+                    continue
+                for tick in await ticks.take(room, GLANCE):
+                    start(self._poll, tick)
+
+    async def _poll(self, tick: Tick) -> None:
+        """One tick, from taking it to giving it back."""
+        if tick.scope not in self._watched:
+            await self._pass_on(tick)
+            return
+        if tick.scope in self._in_hand:
+            await self._wait_in_line(tick)
+            return
+        self._renew(tick)
+        try:
+            await self._lease(tick)
+        except LedgerRefused as refused:  # reading on would spend the vendor's quota for nothing
+            self._warn(f"what polls find cannot be stored: {refused}")
+            await self._give_back(tick, seconds=REFUSED_PAUSE)
+        except (BusError, LedgerUnavailable) as lost:
+            log.debug("the poll of %s is given up: %s", tick.scope, lost)
+            await self._bus.ready()
+            await self._give_back(tick, seconds=0.2)
+        except LeaseLost:
+            log.debug("the poll of %s is left to whoever has it now", tick.scope)
+        except anyio.get_cancelled_exc_class():
+            with anyio.move_on_after(1, shield=True):
+                await self._give_back(tick, seconds=0)
+            raise
+        finally:
+            del self._in_hand[tick.scope]
+
+    def _warn(self, trouble: str) -> None:
+        """Once for each trouble, not at each attempt."""
+        if trouble != self._trouble:
+            log.warning("%s", trouble)
+        self._trouble = trouble
+
+    async def _wait_in_line(self, tick: Tick) -> None:
+        """A tick that comes while our poll of its resource still runs; mostly that one is just about to end."""
+        if tick.message.sequence != self._in_hand[tick.scope].sequence:  # else it is in our hand already
+            await self._give_back(tick, min(0.05 * 2.0 ** min(tick.message.delivered, 10), LONGEST_WAIT_IN_LINE))
+
+    async def _lease(self, tick: Tick) -> None:
+        if not await self._schedule.begin(tick):
+            return  # another tick has taken this one's place
+        started = datetime.now(UTC)
+        entry, resource = self._watched[tick.scope]
+        async with beside(partial(self._hold, tick)):
+            ended, failures = await self._guarded(entry, resource, tick.due.failures)
+        wait = self._wait(ended, entry.connector.interval(resource).total_seconds(), failures)
+        at = max(started + timedelta(seconds=wait), datetime.now(UTC))
+        await self._schedule.finish(tick, at, Due(failures=failures))
+        self._trouble = ""
+
+    async def _guarded(self, entry: Watched, resource: str, failed: int) -> tuple[Ended, int]:
+        """How the poll ended, and how many have failed in a row with it."""
+        started = time.monotonic()
+        try:
+            ended = await self._poller.poll(entry, resource)
+            failures = 0 if ended.outcome.succeeded else failed + 1
+            await self._health.note(entry, resource, ended, failures)
+        except (BusError, LedgerUnavailable):
+            raise
+        except Exception:  # a bug in one connector must not stop the other accounts
+            scope = entry.scope(resource)
+            log.exception("the poll of %s failed in an unforeseen way", scope)
+            ended = Ended(outcome=PollOutcome.UNREADABLE, detail="an unforeseen failure: see the log")
+            seconds = time.monotonic() - started
+            self._tell(Polled(scope=scope, outcome=ended.outcome, seconds=seconds, detail=ended.detail))
+            return ended, failed + 1
+        return ended, failures
+
+    async def _hold(self, tick: Tick) -> None:
+        """Say "in progress" for as long as the poll lasts, and keep the schedule's place. Raises LeaseLost."""
+        while True:
+            for _ in range(100):
+                await anyio.sleep(BEAT)
+                if self._has_lost(tick):
+                    raise LeaseLost
+                try:
+                    await tick.message.progress()
+                    self._renew(tick)
+                except BusUnavailable:
+                    await self._bus.ready()
+            await self._schedule.hold(tick)
+
+    def _renew(self, tick: Tick) -> None:
+        self._in_hand[tick.scope] = _Lease(tick.message.sequence, time.monotonic() + LEASE.total_seconds())
+
+    def _has_lost(self, tick: Tick) -> bool:
+        lease = self._in_hand.get(tick.scope)
+        return lease is not None and lease.sequence == tick.message.sequence and time.monotonic() > lease.until
+
+    async def _pass_on(self, tick: Tick) -> None:
+        """An account this agent does not know: perhaps another agent with newer configuration does."""
+        if tick.message.delivered >= GIVE_UP_UNKNOWN:
+            await tick.message.drop()
+        else:
+            await self._give_back(tick, seconds=UNKNOWN_HERE)
+
+    async def _give_back(self, tick: Tick, seconds: float) -> None:
+        if self._has_lost(tick):
+            return
+        try:
+            await tick.message.retry(seconds)
+        except BusError as lost:  # it comes again by itself when the lease has run out
+            log.debug("a tick could not be given back: %s", lost)
+
+    def _wait(self, ended: Ended, interval: float, failures: int) -> float:
+        """Seconds from the start of this poll to the start of the next."""
+        match ended.outcome:
+            case PollOutcome.CONFLICT:
+                return min(1.0, interval)
+            case PollOutcome.THROTTLED:
+                asked = THROTTLED_PAUSE if ended.retry_after is None else ended.retry_after
+                return max(interval, min(asked, LONGEST_BACKOFF))
+            case PollOutcome.UNAUTHORIZED:
+                return max(interval, UNAUTHORIZED_PAUSE)
+            case _ if failures and not ended.records:  # where a part could be read, its changes are not to wait
+                backoff = min(interval * 2.0 ** min(failures, DOUBLINGS), LONGEST_BACKOFF)
+                return max(interval, backoff * self._rng.uniform(0.5, 1))
+            case _:
+                return interval * self._rng.uniform(0.97, 1.03)

@@ -1,0 +1,284 @@
+"""One poll's reading: items in, changes out. Cheapest test first: the same bytes as last time need no decoding, the same
+digest needs no look at the stored record; only a real difference fetches it and is compared field by field."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+import msgspec
+import xxhash
+
+from connectors.base import Page, Resource
+from connectors.decoding import what_is_wrong
+from connectors.errors import Unreadable
+from events.diff import Stored, Unknown, decide, deleted, digest, redact, restated
+from events.ledger import BATCH, Head, Ledger, Poll, State, messages
+from events.subjects import fits
+from schemas.changes import Change
+from schemas.envelope import CloudEvent
+from schemas.records import Record
+
+TOGETHER = 100  # records decided on one look at the ledger
+LARGEST = 256 * 1024  # bytes of an item: its event holds it up to three times and must fit into a message of 1 MiB
+
+
+class Bytes:
+    """The bytes each record was last read in: fingerprint → key and version. A cache; losing it costs a decoding.
+
+    `cursors`: part → the newest vendor time among all that was decoded. Bytes that are known are not decoded again, so this
+    is kept here even where the poll that decoded them failed.
+    """
+
+    def __init__(self) -> None:
+        self.cursors: dict[str, datetime] = {}
+        self._records: dict[int, tuple[str, int]] = {}
+        self._fingerprints: dict[str, int] = {}
+
+    def get(self, fingerprint: int) -> tuple[str, int] | None:
+        return self._records.get(fingerprint)
+
+    def put(self, fingerprint: int, key: str, version: int) -> None:
+        before = self._fingerprints.get(key)
+        if before is not None and before != fingerprint:
+            self._records.pop(before, None)
+        self._fingerprints[key] = fingerprint
+        self._records[fingerprint] = (key, version)
+
+    def forget(self, key: str) -> None:
+        self._records.pop(self._fingerprints.pop(key, 0), None)
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What an account's settings say about reading."""
+
+    resource: Resource
+    first_sync: str
+    redact: tuple[str, ...]
+
+
+class _Item(msgspec.Struct, frozen=True):
+    key: str
+    record: Record
+    made_at: datetime | None  # these two are kept here because the record's own may be redacted
+    changed_at: datetime | None
+    fingerprint: int
+    again: bool  # this poll has read the record's stored state already
+
+
+class Baseline(msgspec.Struct, frozen=True):
+    """The first complete sweep of a part: when it was made, and whether it would have listed a record."""
+
+    at: datetime
+    covers: Callable[[Record], bool]
+
+    def precedes(self, item: _Item) -> bool:
+        """Whether the record came after. One that the sweep could have listed and did not was not there."""
+        return self.covers(item.record) or item.made_at is None or item.made_at >= self.at
+
+
+class Reading:
+    """What one poll has read so far, and the changes not yet committed."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        state: State,
+        seen_bytes: Bytes,
+        rules: Rules,
+        poll: Poll,
+        published: Callable[[CloudEvent], None],
+        quarantined: Callable[[str, str], None],
+    ) -> None:
+        self.state = state
+        self.poll = poll
+        self.seen: set[str] = set()
+        self.records = 0
+        self.unreadable = 0
+        self.changes = 0
+        self.blind = False  # an item did not even show its key: what is missing cannot be told
+        self._ledger = ledger
+        self._bytes = seen_bytes
+        self._rules = rules
+        self._published = published
+        self._quarantined = quarantined
+        self._pending: dict[str, Change] = {}
+        self._fresh: dict[str, int] = {}  # key → fingerprint, remembered once committed
+        self._newest: dict[str, datetime] = {}
+        self._open: set[str] = set()  # keys whose stored state is not the last one read: known bytes are news for them
+
+    def cursor(self, part: str) -> datetime | None:
+        """The newest vendor time read from a part, by this poll or before."""
+        return self._bytes.cursors.get(part)
+
+    async def page(self, page: Page, part: str | None, baseline: Baseline | None) -> None:
+        """Take in one page of a part; None for what was looked up, which says nothing of how far a part was read.
+
+        `baseline` is None where this part has never been read to the end.
+        """
+        seed = xxhash.xxh3_64_intdigest(page.context.encode())
+        different: dict[str, _Item] = {}
+        newest: datetime | None = None
+        for raw in page.items:
+            self.records += 1
+            fingerprint = xxhash.xxh3_64_intdigest(raw, seed)
+            known = self._bytes.get(fingerprint)
+            if known is not None and self._is_current(*known):
+                self.seen.add(known[0])
+                continue
+            item = self._decode(page, raw, fingerprint)
+            if item is None:
+                continue
+            newest = later(newest, item.changed_at)
+            self._sort(item, different)
+        await self._take(list(different.values()), baseline)
+        if part is not None and newest is not None:
+            # Never ahead of now: a date in the far future must not hide what comes.
+            newest = min(newest, self.poll.observed_at)
+            self._bytes.cursors[part] = max(newest, self._bytes.cursors.get(part, newest))
+
+    async def gone(self, keys: Sequence[str]) -> None:
+        """Delete records that are certainly gone."""
+        for start in range(0, len(keys), TOGETHER):
+            some = keys[start : start + TOGETHER]
+            await self._make_room(len(some))
+            for key, stored in (await self.stored(some)).items():
+                change = deleted(key, stored)
+                if change is not None:
+                    self._pending[key] = change
+
+    async def stored(self, keys: Sequence[str]) -> dict[str, Stored]:
+        """The stored records of these keys, without what has come to be redacted since they were stored."""
+        found = await self._ledger.stored(self.state.scope, keys, self._rules.resource.record)
+        return {key: self._redacted(stored) for key, stored in found.items()}
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are changes to commit."""
+        return bool(self._pending)
+
+    def alive_keys(self) -> list[str]:
+        """The keys of the records that were there when the poll began, or were committed since."""
+        return [key for key, entry in self.state.entries.items() if not entry.deleted]
+
+    def alive(self) -> int:
+        """How many records there are once what is pending is committed."""
+        came = sum(1 for change in self._pending.values() if change.before is None)
+        went = sum(1 for change in self._pending.values() if change.after is None)
+        return len(self.alive_keys()) + came - went
+
+    async def flush(self, head: Head | None = None) -> None:
+        """Commit what is pending; without a head, as a correct prefix under the head there is."""
+        if not self._pending and head is None:
+            return
+        changes = list(self._pending.values())
+        head = head if head is not None else self.state.head
+        for event in await self._ledger.commit(self.state, changes, head, self.poll):
+            self._published(event)
+        self.changes += sum(1 for change in changes if change.verb)
+        for change in changes:
+            if change.after is None:
+                self._bytes.forget(change.key)
+            elif change.key in self._fresh:
+                self._bytes.put(self._fresh.pop(change.key), change.key, change.version)
+        self._pending.clear()
+        self._open.clear()
+
+    def _is_current(self, key: str, version: int) -> bool:
+        entry = self.state.entries.get(key)
+        return entry is not None and entry.version == version and key not in self._open
+
+    def _decode(self, page: Page, raw: msgspec.Raw, fingerprint: int) -> _Item | None:
+        key = ""
+        try:
+            key = page.key_of(raw)
+            _check_size(key, raw)
+            record = page.to_record(raw)
+        except (Unreadable, msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as error:
+            self._quarantined(key, _place(error))
+            self.unreadable += 1
+            self.blind = self.blind or not key
+            self.seen.add(key)
+            return None
+        again = key in self.seen and key not in self._newest
+        self.seen.add(key)
+        kept = redact(record, self._rules.redact)
+        return _Item(key, kept, record.made_at, record.changed_at, fingerprint, again)
+
+    def _sort(self, item: _Item, different: dict[str, _Item]) -> None:
+        """Into `different` what needs a look at the stored record. An older copy of what this poll has read counts nothing."""
+        key, newest = item.key, self._newest.get(item.key)
+        if newest is not None and item.changed_at is not None and item.changed_at < newest:
+            return
+        if item.changed_at is not None:
+            self._newest[key] = item.changed_at
+        entry = self.state.entries.get(key)
+        if entry is not None and not entry.deleted and entry.digest == digest(item.record):
+            different.pop(key, None)
+            self._pending.pop(key, None)
+            self._open.discard(key)
+            self._bytes.put(item.fingerprint, key, entry.version)
+        else:
+            different[key] = item
+            self._open.add(key)
+
+    async def _take(self, items: Sequence[_Item], baseline: Baseline | None) -> None:
+        for start in range(0, len(items), TOGETHER):
+            some = items[start : start + TOGETHER]
+            await self._make_room(len(some))  # before the look at the ledger, which a commit would make out of date
+            known = [item.key for item in some if item.key in self.state.entries]
+            stored = await self.stored(known) if known else {}
+            for item in some:
+                self._decide(item, stored.get(item.key), baseline)
+
+    def _decide(self, item: _Item, stored: Stored | None, baseline: Baseline | None) -> None:
+        if item.again and stored is not None and _is_older(item, stored):
+            self._open.discard(item.key)
+            return
+        change = decide(item.key, stored, item.record, self._rules.resource.changes, self._unknown(item, baseline))
+        entry = self.state.entries.get(item.key)
+        if change is None and stored is not None and entry is not None and entry.digest != digest(item.record):
+            # equal, but kept otherwise: by an older release, or before a redaction
+            change = restated(item.key, stored, item.record)
+        if change is not None:
+            self._pending[item.key] = change
+            self._fresh[item.key] = item.fingerprint
+            self._open.add(item.key)
+
+    def _unknown(self, item: _Item, baseline: Baseline | None) -> Unknown:
+        pending = self._pending.get(item.key)
+        if baseline is None or (pending is not None and pending.version == 1 and pending.verb is None):
+            return Unknown(silent=self._rules.first_sync == "baseline", first=True)
+        if baseline.precedes(item):
+            return Unknown()
+        return Unknown(older=True, changed=item.changed_at is not None and item.changed_at >= baseline.at)
+
+    def _redacted(self, stored: Stored) -> Stored:
+        if stored.record is None:
+            return stored
+        return msgspec.structs.replace(stored, record=redact(stored.record, self._rules.redact))
+
+    async def _make_room(self, changes: int) -> None:
+        """Commit what is pending where it and so many more changes would not fit into one batch."""
+        if messages(self._pending.values()) + 2 * changes > BATCH:
+            await self.flush()
+
+
+def later(one: datetime | None, other: datetime | None) -> datetime | None:
+    """The later of two times, where there are two."""
+    return max((time for time in (one, other) if time is not None), default=None)
+
+
+def _is_older(item: _Item, stored: Stored) -> bool:
+    known = stored.record.changed_at if stored.record is not None else None
+    return known is not None and item.changed_at is not None and item.changed_at < known
+
+
+def _check_size(key: str, raw: msgspec.Raw) -> None:
+    if not fits(key):
+        raise Unreadable("the key is empty or too long to be a name on the bus")
+    if len(bytes(raw)) > LARGEST:
+        raise Unreadable(f"the record is longer than {LARGEST} bytes")
+
+
+def _place(error: Exception) -> str:
+    """Where an item is unreadable, without any of its values."""
+    return str(error) if isinstance(error, Unreadable) else what_is_wrong(error)

@@ -1,0 +1,1 @@
+"""How each vendor is read."""

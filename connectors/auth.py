@@ -1,0 +1,39 @@
+"""Signing in, as a generator: it yields requests and receives replies, so a vendor's login is a few pure lines."""
+
+from collections.abc import Generator
+from typing import Protocol
+
+import httpx
+import msgspec
+
+SignIn = Generator[httpx.Request, httpx.Response, "Token"]
+"""Yields each request of a sign-in, receives its reply (already read, status below 400), returns the token.
+
+A reply with an error status never reaches the generator: the caller raises the named error instead.
+"""
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True):
+    """An access token and, where the vendor has one, the refresh token that renews it.
+
+    `lifetime` is in seconds from receipt; it is counted on the monotonic clock, never against the vendor's clock.
+    """
+
+    access: str
+    refresh: str | None = None
+    lifetime: float
+
+    def __repr__(self) -> str:
+        return f"Token(***, lifetime={self.lifetime:.0f})"
+
+
+class Credentials(Protocol):
+    """The one owner of an account's token."""
+
+    async def token(self) -> Token:
+        """A token that is not known to be expired; signs in or renews where needed. Raises VendorError."""
+        ...
+
+    async def renew(self, refused: Token) -> Token:
+        """A token newer than the one the vendor has just refused. Raises AuthRefused where there is none."""
+        ...

@@ -1,0 +1,151 @@
+"""The one place where a request to a vendor leaves, for reading and for signing in: whole, capped and in time.
+
+What cannot be read gets a sentence of fixed words and the path: never a value, a query or a body.
+"""
+
+import functools
+import ssl
+import zlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from typing import Any, cast
+
+import aiohttp
+import anyio
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from connectors.errors import Unavailable, Unreadable
+
+DEADLINE = 30.0  # seconds for a whole request, from the first byte sent to the last byte read
+MAX_BYTES = 16 * 2**20  # of a reply, unpacked
+MAX_ERROR_BYTES = 64 * 2**10  # of a reply that is an error: more than any vendor has to say about it
+_OF_THE_WIRE = {"content-encoding", "content-length", "transfer-encoding"}
+
+
+def told(request: httpx.Request) -> str:
+    """A request as errors tell it: method and path, without host, query, headers or body."""
+    return f"{request.method} {request.url.raw_path.split(b'?', 1)[0].decode('ascii')}"
+
+
+class Sender:
+    """Sends a request and reads its reply whole: `deadline` seconds for all of it, `max_bytes` of it unpacked."""
+
+    def __init__(self, http: httpx.AsyncClient, *, deadline: float = DEADLINE, max_bytes: int = MAX_BYTES) -> None:
+        self._http = http
+        self._deadline = deadline
+        self._max_bytes = max_bytes
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """The reply with its body, whatever its status. Raises Unavailable, and Unreadable for a body of the wrong kind."""
+        for name, value in self._http.headers.items():
+            request.headers.setdefault(name, value)
+        try:
+            with anyio.fail_after(self._deadline):
+                return await self._exchange(request)
+        except TimeoutError:
+            failure = f"no answer within {self._deadline:g} s"
+        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+            failure = f"the connection failed ({type(error.__cause__ or error).__name__})"
+        # Raised here so that it does not carry the first error along, whose words may be the full address.
+        raise Unavailable(f"{told(request)}: {failure}")
+
+    async def _exchange(self, request: httpx.Request) -> httpx.Response:
+        reply = await self._http.send(request, stream=True, follow_redirects=False)
+        well = reply.status_code < 300
+        try:
+            body = await _read(reply, self._max_bytes if well else MAX_ERROR_BYTES)
+        except Unreadable as error:
+            if well:
+                raise Unreadable(f"{told(request)}: {error}") from None
+            body = b""  # the status tells enough
+        finally:
+            await reply.aclose()
+        headers = [(name, value) for name, value in reply.headers.multi_items() if name not in _OF_THE_WIRE]
+        return httpx.Response(reply.status_code, headers=headers, content=body, request=request)
+
+
+async def _read(reply: httpx.Response, limit: int) -> bytes:
+    body = _Body(reply.headers.get("Content-Encoding", ""), limit)
+    # Not aiter_raw(), which refuses the replies of a fake vendor because they come already read.
+    async for chunk in cast("httpx.AsyncByteStream", reply.stream):
+        body.feed(chunk)
+    return body.whole()
+
+
+class _Body:
+    """A reply's bytes, unpacked as they come. Never makes room for more than `limit` of them. Raises Unreadable."""
+
+    def __init__(self, encoding: str, limit: int) -> None:
+        self._encoding = encoding.strip().lower() or "identity"
+        if self._encoding not in {"identity", "gzip", "x-gzip", "deflate"}:
+            raise Unreadable("the reply is packed in a way that was not asked for")
+        self._limit = limit
+        self._room = limit
+        self._chunks: list[bytes] = []
+        self._zip: Any = None  # zlib has no public name for this type
+
+    def feed(self, chunk: bytes) -> None:
+        piece = chunk if self._encoding == "identity" else self._unpack(chunk)
+        self._room -= len(piece)
+        if self._room < 0:
+            raise Unreadable(f"the reply is longer than {self._limit} bytes")
+        self._chunks.append(piece)
+
+    def whole(self) -> bytes:
+        if self._zip is not None and not self._zip.eof:
+            raise Unreadable("the reply was cut short")
+        return b"".join(self._chunks)
+
+    def _unpack(self, chunk: bytes) -> bytes:
+        if not chunk:
+            return b""
+        if self._zip is None:
+            self._zip = zlib.decompressobj(self._window(chunk[0]))
+        try:
+            piece: bytes = self._zip.decompress(chunk, self._room + 1)
+        except zlib.error:
+            raise Unreadable("the reply is packed wrongly") from None
+        if self._zip.unused_data:
+            raise Unreadable("the reply goes on after its packed end")
+        return piece
+
+    def _window(self, first: int) -> int:
+        if self._encoding != "deflate":
+            return 16 + zlib.MAX_WBITS
+        # `deflate` means zlib's format; some servers send the bare stream, whose first byte never looks like that.
+        return zlib.MAX_WBITS if first & 0x0F == zlib.DEFLATED else -zlib.MAX_WBITS
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    """Made once: loading the certificates takes tens of milliseconds."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
+@asynccontextmanager
+async def open_http(*, tls: ssl.SSLContext | None = None, connections: int = 8) -> AsyncIterator[httpx.AsyncClient]:
+    """An HTTP client for one account: no cookies, no redirects, no proxy from the environment, one shared TLS context.
+
+    It has no time-outs of its own, `Sender` sets the deadline from outside.
+    """
+    context = tls or _tls()
+
+    def session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=context, limit=connections),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(),
+            trust_env=False,
+        )
+
+    async with httpx.AsyncClient(
+        transport=AiohttpTransport(verify=context, trust_env=False, client=session),
+        headers={"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": "vendorwire"},
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        timeout=httpx.Timeout(None),
+        follow_redirects=False,
+        trust_env=False,
+    ) as http:
+        yield http

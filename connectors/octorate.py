@@ -1,0 +1,414 @@
+"""Octorate, a channel manager for hotels.
+
+Signs in with the refresh token a person's consent gave once; a renewal may return no refresh token, then the old one
+stays good. Reads reservations per accommodation: incrementally by MODIFIED_BETWEEN, CREATETIME and CANCELLATION around
+the cursor, whole by STAY over a window of days. Odd: a 403 means four things, told apart by the body's `type`; paging
+data lies; query days are Rome days; stays are instants that become local dates only in the accommodation's zone.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from functools import partial
+from types import MappingProxyType
+from typing import ClassVar
+from urllib.parse import quote
+from zoneinfo import ZoneInfo
+
+import httpx
+import msgspec
+
+from connectors import pages
+from connectors.api import Api
+from connectors.auth import SignIn, Token
+from connectors.base import Connector, Page, Query, Resource
+from connectors.decoding import BOM, EXACT, at, decode, whole
+from connectors.errors import (
+    AuthRefused,
+    Forbidden,
+    Misconfigured,
+    NothingThere,
+    Throttled,
+    Unavailable,
+    Unreadable,
+    VendorError,
+)
+from schemas import octorate as wire
+from schemas.records import Booking, BookingStatus, Channel, Guest, Money, Property, Record, instant
+from schemas.settings import Budget, Duration, Secret
+
+ROME = ZoneInfo("Europe/Rome")
+DAY = timedelta(days=1)
+ACCOMMODATION = "/rest/v1/accommodation"
+RESERVATION = "/rest/v1/reservation"
+INCREMENTAL = ("MODIFIED_BETWEEN", "CREATETIME", "CANCELLATION")
+PAGE_SIZE = 200  # the largest that is allowed
+LOOK_UP_SIZE = 50  # ids in one query string
+MOST_PAGES = 250  # of one question: 50,000 bookings of one accommodation
+
+_listing = msgspec.json.Decoder(wire.Listing | list[msgspec.Raw])
+_identified = msgspec.json.Decoder(wire.Identified)
+_reservation = msgspec.json.Decoder(wire.Reservation)
+_accommodation = msgspec.json.Decoder(wire.Accommodation)
+_place = msgspec.json.Decoder(wire.Place)
+_maybe_text = msgspec.json.Decoder(str | None)
+_token = msgspec.json.Decoder(wire.Token)
+_refusal = msgspec.json.Decoder(wire.Refusal)
+
+
+class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
+    """An Octorate account. `accommodations`: the ids to read; left out, all that the token may see."""
+
+    resources: ClassVar[Mapping[str, Resource]] = MappingProxyType(
+        {
+            "booking": Resource(
+                record=Booking,
+                every=timedelta(seconds=60),
+                changes=("cancelled", "no_show", "checked_out", "checked_in", "confirmed"),
+                incremental=True,
+            ),
+            "property": Resource(record=Property, every=timedelta(hours=1)),
+        }
+    )
+    looks_up: ClassVar[frozenset[str]] = frozenset({"booking"})
+    default_budget: ClassVar[Budget] = Budget(requests=100, per=Duration(minutes=5))  # about, per accommodation
+    quota_floor: ClassVar[int] = 10  # the quota is shared with the vendor's other integrations: leave them some
+
+    client_id: str
+    client_secret: Secret
+    refresh_token: Secret
+    base_url: str = "https://api.octorate.com/connect"
+    accommodations: tuple[str, ...] = ()
+    # Assumed, not documented:
+    window_past: Duration = Duration(days=30)  # how far a whole read looks back and ahead
+    window_ahead: Duration = Duration(days=540)
+    token_lifetime: Duration = Duration(hours=24)  # where a reply does not tell
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.client_id.strip():
+            raise ValueError("client_id is empty")
+        if not all(each.strip() for each in self.accommodations):
+            raise ValueError("accommodations holds an empty id")
+        if len(set(self.accommodations)) < len(self.accommodations):
+            raise ValueError("accommodations names one twice")
+
+    @property
+    def pace(self) -> Budget:
+        """The quota holds for each accommodation; where they are not named, for one."""
+        known = self.default_budget
+        named = msgspec.structs.replace(known, requests=known.requests * max(len(self.accommodations), 1))
+        return self.budget or named
+
+    def sign_in(self, token: Token | None) -> SignIn:
+        """Renew with the refresh token last given, or the configured one."""
+        refresh = (token and token.refresh) or self.refresh_token.reveal()
+        reply = yield httpx.Request(
+            "POST",
+            self.base_url.rstrip("/") + "/rest/v1/identity/refresh",
+            data={
+                "client_id": self.client_id,
+                "client_secret": self.client_secret.reveal(),
+                "refresh_token": refresh,
+                "grant_type": "refresh_token",
+            },
+        )
+        answer = _token.decode(reply.content)
+        lifetime = _lifetime(answer, reply.headers.get("Date"), self.token_lifetime)
+        return Token(access=answer.access_token, refresh=answer.refresh_token or refresh, lifetime=lifetime)
+
+    def refusal(self, reply: httpx.Response) -> VendorError | None:
+        """Octorate's error types, from its glossary and from what clients have seen."""
+        if reply.is_success:
+            return None
+        kind = _error_type(reply)
+        match reply.status_code, kind:
+            case 401 | 403, "ApiLoginExpired" | "ApiKeyInvalid" | "ApiKeyMissing":
+                return AuthRefused(f"Octorate refused the credentials ({kind})", renewable=True)
+            case 403 | 429, "ApiQuotaException":
+                return Throttled("Octorate's quota is used up (ApiQuotaException)", retry_after=60.0)
+            case 403, "ApiSecurityException":
+                return Forbidden("Octorate does not grant this resource (ApiSecurityException)")
+            case 403, "WrongEnviroment":
+                return Misconfigured("the Octorate account belongs to the other environment (WrongEnviroment)")
+            case 404, "ApiResourceMissing" if "ids[]" not in reply.request.url.params:
+                return Forbidden("Octorate does not know what was to be listed (ApiResourceMissing)")
+            case 404, "ApiResourceEmpty" | "ApiResourceMissing":
+                return NothingThere(f"Octorate has nothing there ({kind})")
+            case 404, "":
+                return Unavailable("Octorate answered 404 without saying why: a wrong address, or it is down")
+            case 422, "ApiResourceMissing":
+                return Misconfigured("Octorate does not know what was asked for (ApiResourceMissing)")
+        return None
+
+    async def parts(self, api: Api, resource: str) -> Sequence[str]:
+        """One per accommodation; properties at once where none is named."""
+        if resource == "property":
+            return self.accommodations or ("",)
+        return self.accommodations or tuple(filter(None, map(_id_of, await self._listed(api))))
+
+    def lists_parts(self, resource: str) -> bool:
+        """Whose bookings to read is the vendor's word where no accommodation is named."""
+        return resource == "booking" and not self.accommodations
+
+    async def read(self, api: Api, query: Query) -> AsyncIterator[Page]:
+        """Bookings of one accommodation; one property, or all."""
+        if query.resource == "property":
+            async for items in self._accommodations(api):
+                wanted = [raw for raw in items if not query.part or _id_of(raw) in {query.part, None}]
+                yield Page(items=wanted, to_record=_to_property, key_of=_key)
+            return
+        for parameters in self._questions(query):
+            async for page in self._bookings(api, query.part, parameters):
+                yield page
+
+    def covers(self, query: Query, record: Record) -> bool:
+        """STAY lists what lies in the window; its edges are given a day's grace."""
+        if not isinstance(record, Booking):
+            return query.part in {"", record.id}
+        first, last = self._window(query.now)
+        inside = record.departure > first + DAY and record.arrival < last - DAY
+        return record.property_id == query.part and inside
+
+    async def look_up(self, api: Api, query: Query, records: Sequence[Record]) -> AsyncIterator[Page]:
+        """Ask for bookings by id."""
+        for start in range(0, len(records), LOOK_UP_SIZE):
+            ids = [("ids[]", record.id) for record in records[start : start + LOOK_UP_SIZE]]
+            async for page in self._bookings(api, query.part, ids):
+                yield page
+
+    def _questions(self, query: Query) -> list[list[tuple[str, str]]]:
+        today = query.now.astimezone(ROME).date()
+        questions = []
+        if query.since is not None:
+            days = _days(query.since.astimezone(ROME).date() - DAY, today + DAY)
+            questions += [[("type", kind), *days] for kind in INCREMENTAL]
+        if query.whole:
+            stay = [("type", "STAY"), *_days(*self._window(query.now))]
+            questions += [stay, [*stay, ("status", "CANCELLED")]]
+        return questions
+
+    def _window(self, now: datetime) -> tuple[date, date]:
+        today = now.astimezone(ROME).date()
+        return today - self.window_past, today + self.window_ahead
+
+    async def _bookings(self, api: Api, part: str, parameters: list[tuple[str, str]]) -> AsyncIterator[Page]:
+        place = await self._place(api, part)
+        fetch = partial(self._reservations, api, part, parameters)
+        async for items in pages.numbered(fetch, size=PAGE_SIZE, cap=MOST_PAGES):
+            yield Page(
+                items=items,
+                to_record=partial(_to_booking, part, place),
+                key_of=_key,
+                context=f"{place.currency} {place.time_zone}",
+            )
+
+    async def _reservations(
+        self, api: Api, part: str, parameters: list[tuple[str, str]], page: int
+    ) -> Sequence[msgspec.Raw]:
+        query = [*parameters, ("size", str(PAGE_SIZE)), ("page", str(page)), ("sortBy", "createTime.asc")]
+        return _items(await api.get(f"{RESERVATION}/{quote(part, safe='')}", _listing, query, absent=[]))
+
+    async def _accommodations(self, api: Api) -> AsyncIterator[Sequence[msgspec.Raw]]:
+        """Page by page, up to the first that names none but known ones: it is unknown whether the vendor heeds `page`."""
+        known: set[str | None] = set()
+
+        async def fetch(page: int) -> Sequence[msgspec.Raw]:
+            items = _items(await api.get(ACCOMMODATION, _listing, [("page", str(page))], absent=[]))
+            news = {_id_of(raw) for raw in items} - known
+            known.update(news)
+            return items if news else []
+
+        async for items in pages.numbered(fetch, size=None):
+            yield items
+
+    async def _listed(self, api: Api) -> list[msgspec.Raw]:
+        """All accommodations, as they were within the last minutes."""
+
+        async def ask() -> list[msgspec.Raw]:
+            return [raw async for items in self._accommodations(api) for raw in items]
+
+        return await api.remember(ACCOMMODATION, ask)
+
+    async def _place(self, api: Api, part: str) -> wire.Place:
+        """The zone and currency of an accommodation, for reservations that do not bring their own."""
+        listed = next((raw for raw in await self._listed(api) if _id_of(raw) == part), msgspec.Raw(b"{}"))
+        found = decode(listed, _place, f"accommodation {part!a}"[:80])
+        return msgspec.structs.replace(found, time_zone=found.time_zone or (self.timezone and self.timezone.key))
+
+
+def _days(first: date, last: date) -> list[tuple[str, str]]:
+    return [("startDate", first.isoformat()), ("endDate", last.isoformat())]
+
+
+def _items(reply: wire.Listing | list[msgspec.Raw]) -> Sequence[msgspec.Raw]:
+    return reply.data if isinstance(reply, wire.Listing) else reply
+
+
+def _key(raw: msgspec.Raw) -> str:
+    return _id(_identified.decode(raw).id)
+
+
+def _id_of(raw: msgspec.Raw) -> str | None:
+    """The id of an accommodation; None where it has none that can be read."""
+    try:
+        return _key(raw) or None
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        return None
+
+
+def _error_type(reply: httpx.Response) -> str:
+    text = reply.content.removeprefix(BOM).strip()
+    return _refusal.decode(text).type if text.startswith(b"{") and text.endswith(b"}") else ""
+
+
+def _lifetime(answer: wire.Token, date_header: str | None, default: timedelta) -> float:
+    """Seconds from now; by the vendor's own clock where the reply gives only a date. Nonsense counts as the default."""
+    seconds = default.total_seconds()
+    if answer.expires_in is not None:
+        text = str(answer.expires_in)
+        seconds = float(text) if text.replace(".", "", 1).isdigit() else seconds
+    elif answer.expire_date and date_header:
+        seconds = (_instant(answer.expire_date) - parsedate_to_datetime(date_header)).total_seconds()
+    return seconds if 1 <= seconds <= 366 * 86400 else default.total_seconds()
+
+
+def _instant(text: str) -> datetime:
+    """`2020-07-06T22:00:00.178Z[UTC]`, `2020-06-17 10:22:30+00:00` or `2020-06-18 00:00:00` (taken as UTC)."""
+    return instant(datetime.fromisoformat(text.split("[", 1)[0].strip()))
+
+
+def _maybe_instant(text: str | None, path: str) -> datetime | None:
+    with at(path):
+        return _instant(text) if text else None
+
+
+def _moment(value: object, planned: str, path: str) -> datetime | None:
+    """When something took place: a time, or a mere yes, which is taken to mean as planned (a time that stays the same)."""
+    if isinstance(value, str):
+        return _maybe_instant(value, path)
+    return _maybe_instant(planned, path) if value else None
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT:
+        value = int(value)  # 3.0 is the 3 it was before
+    return str(value) if value not in (None, "") else None
+
+
+def _id(value: float | str) -> str:
+    return value if isinstance(value, str) else str(whole(value, "$.id"))
+
+
+def _local_date(text: str, zone: str | None, path: str) -> date:
+    if not zone:
+        raise Unreadable(f"{path}: no time zone is known for this accommodation; set `timezone` on the account")
+    try:
+        local = ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):  # the last for names of directories, or too long for a file
+        raise Unreadable(f"{path}: the accommodation's time zone is none that is known") from None
+    with at(path):
+        return _instant(text).astimezone(local).date()
+
+
+def _reference(raw: msgspec.Raw) -> str | None:
+    """As written: text, or a number of any length."""
+    text = bytes(raw)
+    return text.decode() if text.isdigit() else _text(_maybe_text.decode(text))
+
+
+def _to_property(raw: msgspec.Raw) -> Property:
+    found = _accommodation.decode(raw)
+    location = found.location or wire.Location()
+    return Property(
+        id=_id(found.id),
+        name=found.name,
+        currency=_text(found.currency),
+        timezone=_text(found.time_zone),
+        category=_text(found.property_category),
+        city=_text(found.city or location.city),
+        country=_text(location.country),
+        address=_text(found.address),
+        postcode=_text(found.zip_code or location.zip_code),
+        latitude=found.latitude if found.latitude is not None else location.latitude,
+        longitude=found.longitude if found.longitude is not None else location.longitude,
+        phone=_text(found.phone_number),
+        email=_text(found.contact and found.contact.email),
+        checkin_from=whole(found.checkin_start, "$.checkinStart"),
+        checkin_until=whole(found.checkin_end, "$.checkinEnd"),
+        checkout_until=whole(found.checkout, "$.checkout"),
+    )
+
+
+def _to_booking(part: str, place: wire.Place, raw: msgspec.Raw) -> Booking:
+    found = _reservation.decode(raw)
+    own = found.accommodation or place
+    zone = own.time_zone or place.time_zone
+    money = partial(_money, found.currency or own.currency or place.currency)
+    channel = Channel(id=_text(found.channel_id), name=_text(found.channel_name), reference=_text(found.channel_refer))
+    return Booking(
+        id=_id(found.id),
+        property_id=part,
+        arrival=_local_date(found.checkin, zone, "$.checkin"),
+        departure=_local_date(found.checkout, zone, "$.checkout"),
+        status=_status(found.status),
+        reference=_reference(found.refer),
+        channel=channel if channel != Channel() else None,
+        guest=_guest(found.guests or ()),
+        guests=whole(found.total_guest, "$.totalGuest"),
+        children=whole(found.total_children, "$.totalChildren"),
+        infants=whole(found.total_infants, "$.totalInfants"),
+        rooms=whole(found.rooms, "$.rooms"),
+        room_id=_text(found.pms_product),
+        room_name=_text(found.room_name),
+        product_id=_text(found.product),
+        rate_plan=_text(found.rate_plan),
+        total=money(found.total_gross, "$.totalGross"),
+        room_total=money(found.room_gross, "$.roomGross"),
+        paid=money(found.total_paid, "$.totalPaid"),
+        payment_status=_lower(found.payment_status),
+        payment_type=_lower(found.payment_type),
+        free_cancellation=found.free_cancellation,
+        arrival_time=_text(found.arrival_time),
+        checked_in_at=_moment(found.effective_checkin, found.checkin, "$.effectiveCheckin"),
+        checked_out_at=_moment(found.effective_checkout, found.checkout, "$.effectiveCheckout"),
+        cancelled_at=_maybe_instant(found.cancelled_time, "$.cancelledTime"),
+        cancelled_by=_text(found.cancelled_by),
+        no_show=found.no_show,
+        booked_at=_maybe_instant(found.create_time, "$.createTime"),
+        updated_at=_maybe_instant(found.update_time, "$.updateTime"),
+    )
+
+
+def _money(currency: str | None, amount: Decimal | None, path: str) -> Money | None:
+    with at(f"{path} in $.currency"):
+        return Money.of(amount, currency)
+
+
+def _lower(text: str | None) -> str | None:
+    return text.lower() if text else None
+
+
+def _status(text: str) -> BookingStatus:
+    try:
+        return BookingStatus(text.lower())
+    except ValueError:
+        raise Unreadable("$.status: none of CANCELLED, WAITING, CONFIRMED") from None
+
+
+def _guest(guests: Sequence[wire.Guest]) -> Guest | None:
+    """The one who booked; the order of guests means nothing."""
+    if not guests:
+        return None
+    booker = min(guests, key=lambda guest: (guest.type != "BOOKER", msgspec.json.encode(guest)))
+    guest = Guest(
+        given_name=_text(booker.given_name),
+        family_name=_text(booker.family_name),
+        name=_text(booker.customer_name),
+        email=_text(booker.email),
+        phone=_text(booker.phone),
+        language=_text(booker.language),
+        nationality=_text(booker.nationality),
+    )
+    return guest if guest != Guest() else None

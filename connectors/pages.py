@@ -1,0 +1,43 @@
+"""Reading a numbered listing to its end, without believing anything the vendor says about its paging."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+import msgspec
+from xxhash import xxh3_128_digest
+
+from connectors.errors import Unreadable
+
+LONGEST = 10_000  # items on one page where no size was asked for
+TOLERANCE = 10  # a page may be this many times longer than asked for
+
+
+async def numbered(
+    fetch: Callable[[int], Awaitable[Sequence[msgspec.Raw]]], *, size: int | None, first: int = 0, cap: int = 1000
+) -> AsyncIterator[Sequence[msgspec.Raw]]:
+    """Yield the pages `fetch(first)`, `fetch(first + 1)`… up to an empty one or, where `size` was asked for, a shorter one.
+
+    A page that repeats an earlier one is the end where the vendor has no page size (it ignores the number), else the
+    listing is broken. Raises Unreadable after the good pages where the listing repeats itself, has more than `cap` pages
+    or a page that is far too long: then it was not read to its end.
+    """
+    longest = LONGEST if size is None else size * TOLERANCE
+    seen: dict[bytes, int] = {}
+    for number in range(first, first + cap):
+        items = await fetch(number)
+        if not items:
+            return
+        if len(items) > longest:
+            raise Unreadable(f"page {number} has {len(items)} items, more than {longest}")
+        earlier = seen.setdefault(_fingerprint(items), number)
+        if earlier != number:
+            if size is None:
+                return
+            raise Unreadable(f"page {number} repeats page {earlier}: the listing has no end")
+        yield items
+        if size is not None and len(items) < size:
+            return
+    raise Unreadable(f"the listing has more than {cap} pages")
+
+
+def _fingerprint(items: Sequence[msgspec.Raw]) -> bytes:
+    return xxh3_128_digest(b",".join(map(bytes, items)))

@@ -1,0 +1,1 @@
+"""How a change travels: compared, published, routed, delivered."""

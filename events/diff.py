@@ -1,0 +1,144 @@
+"""Deciding what changed. Pure: what is stored, what is read, and at most one change, under the most telling verb."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+import xxhash
+
+from schemas.changes import CREATED, DELETED, MODIFIED, RESTORED, Change
+from schemas.records import Booking, BookingStatus, Record
+
+_encoder = msgspec.json.Encoder()
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """What the index knows of a record: its version, the digest of what is compared, and whether it is gone."""
+
+    version: int
+    digest: int
+    deleted: bool = False
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A record as the ledger holds it; `record` is None for a tombstone. `schema` is the version it was written with."""
+
+    version: int
+    schema: int
+    record: Record | None
+
+
+def compared(record: Record) -> tuple[str, ...]:
+    """The names of the fields that make a change."""
+    return tuple(name for name in record.__struct_fields__ if name not in record.volatile)
+
+
+def digest(record: Record) -> int:
+    """64 bits over the fields that make a change: equal for equal states, however the vendor wrote them."""
+    return xxhash.xxh3_64_intdigest(_encoder.encode([getattr(record, name) for name in compared(record)]))
+
+
+def changed_fields(before: Record, after: Record) -> tuple[str, ...]:
+    """The fields that differ, without the volatile ones."""
+    return tuple(name for name in compared(after) if getattr(before, name) != getattr(after, name))
+
+
+class Unknown(msgspec.Struct, frozen=True):
+    """What a record that is not stored is taken for.
+
+    `silent`: it enters the snapshot without an event (the baseline of a first sync). `first`: its event is marked as coming
+    from a first sync. `older`: it was there before the baseline, which could not see it; `changed`: and has changed since.
+    """
+
+    silent: bool = False
+    first: bool = False
+    older: bool = False
+    changed: bool = False
+
+    @property
+    def verb(self) -> str | None:
+        """The event to publish: none, that it was made, or (of an older record) that it was modified."""
+        if self.silent or (self.older and not self.changed):
+            return None
+        return MODIFIED if self.older else CREATED
+
+
+def decide(key: str, stored: Stored | None, after: Record, verbs: Sequence[str], unknown: Unknown) -> Change | None:
+    """What reading this record means; `unknown` is for one that is not stored.
+
+    A record whose only differences are fields that its stored schema version did not have is restated: without an event, so
+    under the version it has.
+    """
+    if stored is None:
+        return Change(key=key, version=1, verb=unknown.verb, before=None, after=after, first_sync=unknown.first)
+    if stored.record is None:
+        return Change(key=key, version=stored.version + 1, verb=RESTORED, before=None, after=after)
+    fields = changed_fields(stored.record, after)
+    if not fields:
+        return None
+    if all(after.added_in.get(name, 1) > stored.schema for name in fields):
+        return restated(key, stored, after)
+    verb = most_telling(stored.record, after, verbs)
+    return Change(key=key, version=stored.version + 1, verb=verb, before=stored.record, after=after, fields=fields)
+
+
+def restated(key: str, stored: Stored, after: Record) -> Change:
+    """The same record as this release keeps it. Nobody is told, so its version stays: subscribers may count them."""
+    return Change(key=key, version=stored.version, verb=None, before=stored.record, after=after)
+
+
+def deleted(key: str, stored: Stored) -> Change | None:
+    """The record is gone. None where it has been gone already."""
+    if stored.record is None:
+        return None
+    return Change(key=key, version=stored.version + 1, verb=DELETED, before=stored.record, after=None)
+
+
+def most_telling(before: Record, after: Record, verbs: Iterable[str]) -> str:
+    """The first of the resource's verbs that tells this change, else `modified`."""
+    return next((verb for verb in verbs if _TELLS[verb](before, after)), MODIFIED)
+
+
+def _became(status: BookingStatus) -> Callable[[Any, Any], bool]:
+    def tells(before: Booking, after: Booking) -> bool:
+        return before.status != status and after.status == status
+
+    return tells
+
+
+def _checked_in(before: Booking, after: Booking) -> bool:
+    return before.checked_in_at is None and after.checked_in_at is not None
+
+
+def _checked_out(before: Booking, after: Booking) -> bool:
+    return before.checked_out_at is None and after.checked_out_at is not None
+
+
+def _no_show(before: Booking, after: Booking) -> bool:
+    return not before.no_show and after.no_show is True
+
+
+_TELLS: Mapping[str, Callable[[Any, Any], bool]] = MappingProxyType(
+    {
+        "cancelled": _became(BookingStatus.CANCELLED),
+        "confirmed": _became(BookingStatus.CONFIRMED),
+        "checked_in": _checked_in,
+        "checked_out": _checked_out,
+        "no_show": _no_show,
+    }
+)
+
+
+def redact(record: Record, paths: Iterable[str]) -> Record:
+    """The record without the named fields (`guest.email`): they are never stored nor published."""
+    for path in paths:
+        record = _without(record, path.split("."))
+    return record
+
+
+def _without(value: Any, names: Sequence[str]) -> Any:
+    inner = getattr(value, names[0], None)
+    if inner is None:
+        return value
+    return msgspec.structs.replace(value, **{names[0]: _without(inner, names[1:]) if names[1:] else None})

@@ -1,0 +1,1 @@
+"""NATS JetStream: the only place that speaks to the bus."""

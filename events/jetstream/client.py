@@ -1,0 +1,52 @@
+"""nats-py's client, used for one connection only, with what it lacks for that."""
+
+import asyncio
+from typing import Any
+
+import anyio
+from nats import errors
+from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
+
+
+class OneConnection(Client):
+    """A client that tells its loss first and then ends without waiting for the server.
+
+    Every way a connection can end leads through `_close`, which upstream would try to write out what is pending: with a
+    hung server that waits for minutes, with a dead one it raises in a task nobody awaits.
+    """
+
+    def __init__(self, *, tls_wanted: bool) -> None:
+        super().__init__()
+        self.lost = anyio.Event()
+        self._tls_wanted = tls_wanted
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:  # noqa: FBT001, FBT002 - upstream's signature
+        self.lost.set()
+        self._pending = []
+        self._pending_data_size = 0
+        if isinstance(self._transport, TcpTransport) and self._transport._io_writer:  # noqa: SLF001 - no public abort
+            self._transport._io_writer.transport.abort()  # noqa: SLF001
+        await super()._close(status, do_cbs)
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002
+        if initial_connection and self._tls_wanted and not info.get("tls_required"):
+            raise errors.SecureConnWantedError  # before the credentials are sent
+        await super()._process_info(info, initial_connection)
+
+    async def _process_pong(self) -> None:
+        if self._pongs and self._pongs[0].cancelled():  # who asked waits no more; upstream's read loop would end on it
+            self._pongs[0] = asyncio.Future()
+        await super()._process_pong()
+
+    async def end(self) -> None:
+        """Write out what is pending, acks above all, and close. Takes 2 s at most, also when cancelled."""
+        with anyio.move_on_after(2, shield=True):
+            try:
+                if self.is_connected:
+                    await self.flush(timeout=1)
+            except (errors.Error, OSError):
+                pass  # it was lost meanwhile: nothing is left to write
+            finally:
+                if self._flush_queue is not None:  # otherwise connect() ended before it began, and close() would fail
+                    await self.close()

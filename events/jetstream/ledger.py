@@ -1,0 +1,212 @@
+"""The ledger on a JetStream stream: one atomic, fenced batch per commit.
+
+Snapshots replace their forerunners by roll-up, events carry their own time to live, and the head, the last message of
+every batch, carries the sequence of the head the poll started from. If another poller committed meanwhile the server
+refuses the whole batch: there is no moment in which an event is out and its snapshot is not.
+"""
+
+import secrets
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import lru_cache
+
+import anyio
+import msgspec
+
+from events.diff import Entry, Stored
+from events.jetstream.connection import Bus
+from events.jetstream.errors import ApiError, BusRefused, BusUnavailable
+from events.jetstream.pull import ConsumerGone, Message
+from events.jetstream.read import held, last
+from events.ledger import (
+    BATCH,
+    Conflict,
+    Head,
+    LedgerRefused,
+    LedgerUnavailable,
+    Poll,
+    State,
+    entry_of,
+    events_of,
+    messages,
+)
+from events.subjects import HEAD, Names, key_of
+from schemas.changes import Change, Scope
+from schemas.envelope import CONTENT_TYPE, CloudEvent, encode
+from schemas.records import Record
+
+VERSION, DIGEST, SCHEMA, DELETED, KEY = (
+    "Vendorwire-Version",
+    "Vendorwire-Digest",
+    "Vendorwire-Schema",
+    "Vendorwire-Deleted",
+    "Vendorwire-Key",
+)
+WRONG_LAST_SEQUENCE = 10071
+READ_BATCH = 1000
+TOMBSTONE_AT_LEAST = timedelta(days=90)
+_head = msgspec.json.Decoder(Head)
+_encode = msgspec.json.encode
+
+
+class _Index(msgspec.Struct):
+    """What this process knows of a scope, up to the head at `fence`."""
+
+    fence: int
+    entries: dict[str, Entry]
+
+
+Outgoing = tuple[str, bytes, dict[str, str]]
+
+
+class JetStreamLedger:
+    """See `events.ledger.Ledger`. `keep_events` applies to the events committed from now on."""
+
+    def __init__(self, bus: Bus, names: Names, keep_events: timedelta) -> None:
+        self._bus = bus
+        self._names = names
+        self._event_ttl = str(max(int(keep_events.total_seconds()), 1))
+        # A record that returns goes on counting versions for as long as anybody may remember its last event.
+        self._tombstone_ttl = str(int(max(2 * keep_events, TOMBSTONE_AT_LEAST).total_seconds()))
+        self._indexes: dict[Scope, _Index] = {}
+        self._loading: dict[Scope, anyio.Lock] = {}
+
+    async def load(self, scope: Scope) -> State:
+        """Catch up from the last commit this process knows of; from the snapshots' headers the first time."""
+        async with self._loading.setdefault(scope, anyio.Lock()):
+            fence, head = await self._read_head(scope)
+            index = self._indexes.pop(scope, None)  # half caught up is not caught up
+            if index is None or fence < index.fence:  # a stream that went backwards is a stream made anew
+                index = _Index(0, {})
+            if fence != index.fence:
+                async for message in self._snapshots(scope, index.fence, fence, headers_only=True):
+                    index.entries[key_of(message.subject.rpartition(".")[2])] = _entry(message.headers)
+                index.fence = fence
+            self._indexes[scope] = index
+            return State(scope, head, fence, index.entries)
+
+    async def stored(self, scope: Scope, keys: Sequence[str], kind: type[Record]) -> Mapping[str, Stored]:
+        """Batch direct gets, checked against the index: a replica that lags behind is asked no further."""
+        found: dict[str, Stored] = {}
+        entries = self._indexes[scope].entries if scope in self._indexes else {}
+        for start in range(0, len(keys), READ_BATCH):
+            subjects = [self._names.snapshot(scope, key) for key in keys[start : start + READ_BATCH]]
+            for headers, data in await self._multi_last(subjects):
+                found[key_of(headers["Nats-Subject"].rpartition(".")[2])] = _stored(data, headers, kind)
+        for key in keys:
+            entry = entries.get(key)
+            if entry and (key not in found or found[key].version != entry.version):
+                with _named():
+                    fresh = await last(self._bus, self._names.ledger, self._names.snapshot(scope, key))
+                if fresh is not None:
+                    found[key] = _stored(fresh.data, fresh.headers, kind)
+        return found
+
+    async def commit(self, state: State, changes: Sequence[Change], head: Head, poll: Poll) -> list[CloudEvent]:
+        """One atomic batch. After BusUnavailable nothing is known: the next load asks the server."""
+        if messages(changes) > BATCH:
+            raise ValueError(f"a commit holds at most {BATCH} messages")
+        told = events_of(changes, state.scope, poll)
+        outgoing = [part for change, event in told for part in self._outgoing(state.scope, change, event)]
+        fence = {"Nats-Rollup": "sub", "Nats-Expected-Last-Subject-Sequence": str(state.fence)}
+        outgoing.append((self._names.head(state.scope), _encode(head), fence))
+        async with self._loading.setdefault(state.scope, anyio.Lock()):
+            with _named(state.scope):
+                fenced, state.fence = state.fence, await self._atomic(outgoing)
+            state.head = head
+            state.entries.update((change.key, entry_of(change)) for change in changes)
+            index = self._indexes.get(state.scope)
+            if index is not None and index.entries is state.entries and index.fence == fenced:
+                index.fence = state.fence  # otherwise the next load catches up with this commit too
+        return [event for _, event in told if event is not None]
+
+    async def snapshots(self, scope: Scope, kind: type[Record]) -> AsyncIterator[tuple[str, Stored]]:
+        """Every stored record, tombstones included."""
+        fence, _ = await self._read_head(scope)
+        if fence:
+            async for message in self._snapshots(scope, 0, fence, headers_only=False):
+                yield key_of(message.subject.rpartition(".")[2]), _stored(message.data, message.headers, kind)
+
+    async def _atomic(self, outgoing: Sequence[Outgoing]) -> int:
+        """Publish as one batch; the sequence of its last message. First and last are requests, the others go unanswered."""
+        batch = secrets.token_hex(12)
+        for number, (subject, data, headers) in enumerate(outgoing, 1):
+            marked = {**headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+            if number == len(outgoing):
+                return await self._bus.publish(subject, data, {**marked, "Nats-Batch-Commit": "1"})
+            if number == 1:
+                _refusal_of((await self._bus.request(subject, data, marked)).data)
+            else:
+                await self._bus.publish_plain(subject, data, headers=marked)
+        raise ValueError("a batch holds at least one message")
+
+    def _outgoing(self, scope: Scope, change: Change, event: CloudEvent | None) -> list[Outgoing]:
+        subject = self._names.snapshot(scope, change.key)
+        version = {"Nats-Rollup": "sub", VERSION: str(change.version), SCHEMA: str(change.record.schema)}
+        if change.after is None:
+            snapshot = (subject, b"", {**version, DELETED: "1", "Nats-TTL": self._tombstone_ttl})
+        else:
+            digest = f"{entry_of(change).digest:016x}"
+            snapshot = (subject, _encode(change.after), {**version, DIGEST: digest})
+        if event is None or change.verb is None:
+            return [snapshot]
+        key = subject.rpartition(".")[2]
+        headers = {"Nats-TTL": self._event_ttl, KEY: key, "Content-Type": CONTENT_TYPE}
+        return [snapshot, (self._names.event(scope, change.verb), encode(event), headers)]
+
+    async def _read_head(self, scope: Scope) -> tuple[int, Head]:
+        with _named():
+            found = await last(self._bus, self._names.ledger, self._names.head(scope))
+        return (found.sequence, _head.decode(found.data)) if found else (0, Head())
+
+    async def _snapshots(self, scope: Scope, after: int, until: int, *, headers_only: bool) -> AsyncIterator[Message]:
+        """The scope's snapshots after one sequence, in order; its head, at `until`, comes last."""
+        subjects = [self._names.snapshots(scope)]
+        with _named():
+            async for message in held(
+                self._bus, self._names.ledger, subjects, after=after, until=until, headers_only=headers_only
+            ):
+                if not message.subject.endswith(HEAD):
+                    yield message
+
+    async def _multi_last(self, subjects: Sequence[str]) -> list[tuple[dict[str, str], bytes]]:
+        body = _encode({"multi_last": list(subjects), "batch": len(subjects)})
+        with _named():
+            return await self._bus.request_many(f"$JS.API.DIRECT.GET.{self._names.ledger}", body)
+
+
+@contextmanager
+def _named(scope: Scope | None = None) -> Iterator[None]:
+    """Failures of the bus under the ledger's own names."""
+    try:
+        yield
+    except ApiError as error:
+        if error.err_code == WRONG_LAST_SEQUENCE:
+            raise Conflict(str(scope)) from None
+        raise LedgerRefused(f"the bus refused: {error.description}") from None
+    except BusRefused as error:
+        raise LedgerRefused(str(error)) from None
+    except (BusUnavailable, ConsumerGone) as error:
+        raise LedgerUnavailable(str(error)) from None
+
+
+def _refusal_of(data: bytes) -> None:
+    if data:
+        error = msgspec.json.decode(data).get("error")
+        if error:
+            raise ApiError(error.get("code", 0), error.get("err_code", 0), error.get("description", ""))
+
+
+def _entry(headers: Mapping[str, str]) -> Entry:
+    return Entry(int(headers[VERSION]), int(headers.get(DIGEST, "0"), 16), deleted=DELETED in headers)
+
+
+def _stored(data: bytes, headers: Mapping[str, str], kind: type[Record]) -> Stored:
+    record = None if DELETED in headers else _decoder(kind).decode(data)
+    return Stored(int(headers[VERSION]), int(headers.get(SCHEMA, "1")), record)
+
+
+@lru_cache
+def _decoder(kind: type[Record]) -> msgspec.json.Decoder[Record]:
+    return msgspec.json.Decoder(kind)

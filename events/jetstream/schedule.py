@@ -1,0 +1,193 @@
+"""The schedule: polls are messages. A tick in hand is the lease.
+
+The next poll of a resource is one message that the server turns into a tick on time. Whoever takes the tick polls; while
+it does, the schedule's place is held by a message far ahead, because a schedule that fires replaces the tick in hand and
+would send a second agent to the same resource.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from events.jetstream.connection import Bus
+from events.jetstream.errors import ApiError
+from events.jetstream.pull import Message, Puller, pulling
+from events.jetstream.read import Last, last
+from events.subjects import Names
+from schemas.changes import Scope
+
+CONSUMER = "agents"
+LEASE = timedelta(seconds=30)  # a tick whose agent died goes to another after this
+BEAT = 5.0  # seconds between two "in progress"; before a tick another agent passed on by mistake would come again
+GUARD = timedelta(hours=1)  # where the schedule's place is held while polling
+WRONG_LAST_SEQUENCE = 10071
+_NANO = 1_000_000_000
+
+
+class Due(msgspec.Struct, frozen=True):
+    """What a tick carries: how many polls in a row have failed."""
+
+    failures: int = 0
+
+
+_due = msgspec.json.Decoder(Due)
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """A poll that is due, in hand."""
+
+    scope: Scope
+    due: Due
+    message: Message
+
+
+class Schedule:
+    """The stream of polls."""
+
+    def __init__(self, bus: Bus, names: Names) -> None:
+        self._bus = bus
+        self._names = names
+
+    async def ensure(self) -> None:
+        """The consumer all agents pull from, as it must be."""
+        config = {
+            "durable_name": CONSUMER,
+            "filter_subject": f"{self._names.prefix}.poll.>",
+            "ack_policy": "explicit",
+            "ack_wait": int(LEASE.total_seconds() * _NANO),
+            "max_deliver": -1,
+            "max_ack_pending": -1,
+            "deliver_policy": "all",
+        }
+        body = {"stream_name": self._names.polls, "config": config}
+        await self._bus.api(f"CONSUMER.CREATE.{self._names.polls}.{CONSUMER}", body)
+
+    @asynccontextmanager
+    async def ticks(self) -> AsyncIterator["Ticks"]:
+        """Take ticks for as long as the block lasts."""
+        async with pulling(self._bus, self._names.polls, CONSUMER) as puller:
+            yield Ticks(puller, self._names)
+
+    async def plan(self, scope: Scope, at: datetime, due: Due, *, only_if_missing: bool = False) -> None:
+        """The next poll of a resource. It replaces the one planned before."""
+        await self._plan(scope, at, due, instead_of=0 if only_if_missing else None)
+
+    async def _plan(self, scope: Scope, at: datetime, due: Due, *, instead_of: int | None) -> bool:
+        """False where the plan to replace, told by its sequence (0 for none), is not there any more."""
+        headers = {
+            "Nats-Schedule": f"@at {at.astimezone(UTC).strftime('%Y-%m-%dT%H:%M:%S.%fZ')}",
+            "Nats-Schedule-Target": self._names.poll(scope),
+        }
+        if instead_of is not None:
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(instead_of)
+        try:
+            await self._bus.publish(self._names.schedule(scope), msgspec.json.encode(due), headers)
+        except ApiError as error:
+            if error.err_code != WRONG_LAST_SEQUENCE:
+                raise
+            return False
+        return True
+
+    async def poll_now(self, scope: Scope) -> bool:
+        """Make a tick. False while one is waiting or in hand: that poll is the one asked for, or must end first."""
+        headers = {"Nats-Expected-Last-Subject-Sequence": "0"}
+        try:
+            await self._bus.publish(self._names.poll(scope), msgspec.json.encode(Due()), headers)
+        except ApiError as error:
+            if error.err_code != WRONG_LAST_SEQUENCE:
+                raise
+            return False
+        return True
+
+    async def known(self) -> Mapping[Scope, set[str]]:
+        """Which resources have a schedule or a tick, and which subjects hold it."""
+        found: dict[Scope, set[str]] = {}
+        offset = 0
+        while True:
+            body = {"subjects_filter": f"{self._names.prefix}.>", "offset": offset}
+            info = await self._bus.api(f"STREAM.INFO.{self._names.polls}", body)
+            subjects = info["state"].get("subjects") or {}
+            for subject in subjects:
+                found.setdefault(self._names.scope_of(subject), set()).add(subject)
+            offset += len(subjects)
+            if not subjects or offset >= info.get("total", 0):
+                return found
+
+    async def planned(self, scope: Scope) -> datetime | None:
+        """When the next poll of a resource is planned; None where it has no schedule."""
+        found = await last(self._bus, self._names.polls, self._names.schedule(scope))
+        return _planned_for(found) if found else None
+
+    async def straighten(self, scope: Scope, at: datetime, earliest: datetime, latest: datetime) -> bool:
+        """Plan the next poll for `at` where it is planned for outside of these times, unless one waits or is under way."""
+        place = await last(self._bus, self._names.polls, self._names.schedule(scope))
+        planned = _planned_for(place) if place else None
+        if place is None or planned is None or earliest <= planned <= latest:
+            return False
+        if await last(self._bus, self._names.polls, self._names.poll(scope)) is not None:
+            return False
+        return await self._plan(scope, at, Due(), instead_of=place.sequence)
+
+    async def forget(self, subjects: Sequence[str]) -> None:
+        """Remove the schedules and ticks of what is no longer configured."""
+        for subject in subjects:
+            await self._bus.api(f"STREAM.PURGE.{self._names.polls}", {"filter": subject})
+
+    async def is_last(self, scope: Scope, sequence: int) -> bool:
+        """Whether this tick is still the one that counts."""
+        found = await last(self._bus, self._names.polls, self._names.poll(scope))
+        return found is not None and found.sequence == sequence
+
+    async def begin(self, tick: Tick) -> bool:
+        """Hold the schedule's place. False where this tick no longer counts: then what is planned is left as it is.
+
+        An agent that was hung may find the poll done and the next one planned by another.
+        """
+        while True:
+            place = await last(self._bus, self._names.polls, self._names.schedule(tick.scope))
+            if not await self.is_last(tick.scope, tick.message.sequence):
+                return False
+            if await self._plan(tick.scope, _guard(), tick.due, instead_of=place.sequence if place else 0):
+                return True
+
+    async def hold(self, tick: Tick) -> None:
+        """Keep the schedule from firing while the poll lasts."""
+        await self.plan(tick.scope, _guard(), tick.due)
+
+    async def finish(self, tick: Tick, at: datetime, due: Due) -> None:
+        """Store the next poll, then give the tick back."""
+        await self.plan(tick.scope, at, due)
+        await tick.message.ack()
+
+
+class Ticks:
+    """Ticks as they fall due."""
+
+    def __init__(self, puller: Puller, names: Names) -> None:
+        self._puller = puller
+        self._names = names
+
+    async def take(self, limit: int, wait: float) -> list[Tick]:
+        """Up to `limit` ticks; an empty list after `wait` seconds without any."""
+        return [
+            Tick(self._names.scope_of(message.subject), _read(message.data), message)
+            for message in await self._puller.take(limit, wait)
+        ]
+
+
+def _planned_for(message: Last) -> datetime | None:
+    at = message.headers.get("Nats-Schedule", "").removeprefix("@at ")
+    return datetime.fromisoformat(at) if at else None
+
+
+def _guard() -> datetime:
+    return datetime.now(UTC) + GUARD
+
+
+def _read(data: bytes) -> Due:
+    try:
+        return _due.decode(data)
+    except msgspec.DecodeError:
+        return Due()

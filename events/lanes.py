@@ -1,0 +1,181 @@
+"""Order per record on one route: an event waits while an earlier one of its record is not settled.
+
+A lane exists for a record while any of its events is in hand or waiting. Pure, and safe over a restart when the caller
+keeps three promises:
+
+- every event the bus hands out passes through `arrive`, also one handed out again, and after each `Deliver` comes
+  `settled`, `failed` or `rested`, or else `released`;
+- `snapshot` is stored, where it changed, before the event is handed back to the bus, and `settled` is called once the
+  bus has confirmed the acknowledgement;
+- after a start the lanes are restored from the stored snapshots, and whatever may still be in another worker's hand is
+  named with `doubt`: later events of its record wait until it comes back, or until it cannot come back any more.
+
+All times are Unix seconds, since they outlive the process.
+"""
+
+from bisect import insort
+
+import msgspec
+
+RECHECK = 0.2  # seconds until an event held by one in hand is looked at again
+ABSENCES = 3  # this often, `PATIENCE` seconds apart, only later events came: the first one is not coming any more
+PATIENCE = 30.0
+
+
+class Deliver(msgspec.Struct, frozen=True):
+    """Now, as attempt number `attempt` (from 1)."""
+
+    attempt: int
+
+
+class Wait(msgspec.Struct, frozen=True):
+    """Not yet: hand it back to the bus for so many seconds."""
+
+    seconds: float
+
+
+class _Failure(msgspec.Struct, frozen=True, array_like=True):
+    attempts: int
+    at: float
+    wait: float
+
+    def rest(self, now: float) -> float:
+        """Seconds until it is due. A clock that was set back makes it due rather than late."""
+        return self.at + self.wait - now if self.at <= now else 0.0
+
+
+class _Lane(msgspec.Struct):
+    events: list[int] = []  # not settled, ascending
+    failures: dict[int, _Failure] = {}
+    in_hand: int | None = None
+    doubts: dict[int, float] = {}  # perhaps in another worker's hand, and until when that can be
+    absences: int = 0
+    absent_at: float = 0.0
+
+
+class _Saved(msgspec.Struct, array_like=True):
+    events: list[int]
+    failures: dict[int, _Failure]
+
+
+class Lanes:
+    """The lanes of one route."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, _Lane] = {}
+        self._doubted: set[str] = set()  # records that may have doubts
+
+    def __len__(self) -> int:
+        return len(self._lanes)
+
+    def arrive(self, key: str, seq: int, now: float) -> Deliver | Wait:
+        """The bus hands out event `seq` of record `key`: deliver it, or hand it back."""
+        lane = self._lanes.setdefault(key, _Lane())
+        lane.doubts.pop(seq, None)
+        if seq not in lane.events:
+            insort(lane.events, seq)
+        if lane.in_hand is not None:
+            return Wait(RECHECK)
+        _settle_doubts(lane, now)
+        if seq != lane.events[0]:
+            _miss_first(lane, now)
+        if seq != lane.events[0]:
+            return Wait(max(RECHECK, _rest(lane, lane.events[0], now)))
+        lane.absences = 0
+        if (rest := _rest(lane, seq, now)) > 0:
+            return Wait(rest)
+        lane.in_hand = seq
+        return Deliver(lane.failures[seq].attempts + 1 if seq in lane.failures else 1)
+
+    def doubt(self, key: str, seq: int, until: float) -> None:
+        """Event `seq` may be in another worker's hand: unless it comes back by `until`, it is settled."""
+        lane = self._lanes.setdefault(key, _Lane())
+        if seq not in lane.events:
+            insort(lane.events, seq)
+            lane.doubts[seq] = until
+            self._doubted.add(key)
+
+    def forget_doubts(self, now: float) -> None:
+        """Drop the doubts whose time has passed, and the lanes that were there for them alone.
+
+        One of which something has failed is left to `arrive`: what changes there must be stored.
+        """
+        for key in list(self._doubted):
+            lane = self._lanes.get(key)
+            if lane is not None and not lane.failures:
+                _settle_doubts(lane, now)
+                if not lane.events:
+                    del self._lanes[key]
+            if lane is None or not lane.doubts:
+                self._doubted.discard(key)
+
+    def failed(self, key: str, seq: int, now: float, wait: float) -> None:
+        """An attempt failed; the next is due in `wait` seconds."""
+        _put_off(self._lanes[key], seq, now, wait, attempts=1)
+
+    def rested(self, key: str, seq: int, now: float, wait: float) -> None:
+        """Put off for `wait` seconds through no fault of its own: its number of attempts stays."""
+        _put_off(self._lanes[key], seq, now, wait, attempts=0)
+
+    def settled(self, key: str, seq: int) -> None:
+        """The event is delivered or in the dead letters: the next of its record may go."""
+        lane = self._lanes[key]
+        _drop(lane, seq)
+        lane.in_hand = None
+        if not lane.events:
+            del self._lanes[key]
+
+    def released(self, key: str, seq: int) -> None:
+        """Out of hand, and what became of it is not known: it comes back, or has been settled. Harmless after either."""
+        lane = self._lanes.get(key)
+        if lane is not None and lane.in_hand == seq:
+            lane.in_hand = None
+
+    def snapshot(self, key: str) -> bytes | None:
+        """What must outlive the process; None for a record of which nothing has failed: what was stored can be deleted."""
+        lane = self._lanes.get(key)
+        if lane is None or not lane.failures:
+            return None
+        return msgspec.json.encode(_Saved(lane.events, lane.failures))
+
+    def restore(self, key: str, saved: bytes) -> None:
+        """Take up a stored snapshot, before the first arrival. Raises msgspec.DecodeError for what is not one."""
+        state = msgspec.json.decode(saved, type=_Saved)
+        self._lanes[key] = _Lane(events=state.events, failures=state.failures)
+
+
+def _put_off(lane: _Lane, seq: int, now: float, wait: float, *, attempts: int) -> None:
+    before = lane.failures[seq].attempts if seq in lane.failures else 0
+    lane.failures[seq] = _Failure(before + attempts, now, wait)
+    lane.in_hand = None
+
+
+def _settle_doubts(lane: _Lane, now: float) -> None:
+    """What has not come back by its time was settled by the worker that had it."""
+    for seq in [seq for seq, until in lane.doubts.items() if now >= until]:
+        del lane.doubts[seq]
+        _drop(lane, seq)
+
+
+def _miss_first(lane: _Lane, now: float) -> None:
+    """Take the first in line off once it will not come: it aged out of the stream, or was settled as we crashed.
+
+    Told by later events coming again and again without it, never by time alone: the bus may have been away.
+    """
+    first = lane.events[0]
+    if first in lane.doubts or _rest(lane, first, now) > 0 or now < lane.absent_at + PATIENCE:
+        return
+    lane.absences += 1
+    lane.absent_at = now
+    if lane.absences > ABSENCES:
+        _drop(lane, first)
+        lane.absences = 0
+
+
+def _rest(lane: _Lane, seq: int, now: float) -> float:
+    return lane.failures[seq].rest(now) if seq in lane.failures else 0.0
+
+
+def _drop(lane: _Lane, seq: int) -> None:
+    lane.events.remove(seq)
+    lane.failures.pop(seq, None)

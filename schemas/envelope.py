@@ -1,0 +1,104 @@
+"""The event as everyone sees it: a CloudEvent 1.0 in JSON. The one encoder and the one decoder."""
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from schemas.changes import CREATED, DELETED, RESTORED, Change, Scope
+from schemas.records import Booking, Record, instant
+
+CONTENT_TYPE = "application/cloudevents+json"
+_NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:vendorwire:event")
+_encoder = msgspec.json.Encoder()
+
+
+class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """https://github.com/cloudevents/spec, with extension attributes for account, version and poll.
+
+    `time` is the vendor's own time of the change where it gives one, else `observedat`. `data` holds `record` and, unless
+    the record is new, `changes`: field → `{before, after}`, each left out where it has no value.
+    """
+
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: datetime
+    dataschema: str
+    vendor: str
+    account: str
+    version: int
+    observedat: datetime
+    pollid: str
+    data: Any
+    firstsync: bool = False
+    replay: bool = False
+    specversion: str = msgspec.field(default_factory=lambda: "1.0")
+    datacontenttype: str = msgspec.field(default_factory=lambda: "application/json")
+
+
+def event_id(scope: Scope, key: str, version: int) -> str:
+    """The same change has the same id, however often it is told: a name-based UUID of where, what and which version."""
+    return str(uuid.uuid5(_NAMESPACE, "\x00".join((scope.vendor, scope.account, scope.resource, key, str(version)))))
+
+
+def event_of(change: Change, scope: Scope, *, observed_at: datetime, poll_id: str) -> CloudEvent:
+    """The event that tells of a change."""
+    kind = f"{scope.resource}.{change.verb}"
+    return CloudEvent(
+        id=event_id(scope, change.key, change.version),
+        source=f"/{scope.vendor}/{scope.account}",
+        type=kind,
+        subject=change.key,
+        time=_vendor_time(change) or observed_at,
+        dataschema=f"urn:vendorwire:{kind}:{change.record.schema}",
+        vendor=scope.vendor,
+        account=scope.account,
+        version=change.version,
+        observedat=observed_at,
+        pollid=poll_id,
+        data=_data(change),
+        firstsync=change.first_sync,
+    )
+
+
+def _vendor_time(change: Change) -> datetime | None:
+    if change.verb in {DELETED, RESTORED}:  # no vendor tells when
+        return None
+    before, after = change.before, change.record
+    if isinstance(after, Booking) and change.verb == "cancelled" and after.cancelled_at:
+        return instant(after.cancelled_at)
+    if isinstance(after, Booking) and change.verb == CREATED and after.booked_at:
+        return instant(after.booked_at)
+    if after.changed_at is None:
+        return None
+    if before is not None and before.changed_at is not None and after.changed_at <= before.changed_at:
+        return None  # the time of an earlier change
+    return instant(after.changed_at)
+
+
+def _data(change: Change) -> dict[str, Any]:
+    data: dict[str, Any] = {"record": change.record}
+    if change.fields:
+        data["changes"] = {name: _sides(change.before, change.after, name) for name in change.fields}
+    return data
+
+
+def _sides(before: Record | None, after: Record | None, name: str) -> dict[str, Any]:
+    values = {"before": getattr(before, name, None), "after": getattr(after, name, None)}
+    return {side: value for side, value in values.items() if value is not None}
+
+
+def encode(event: CloudEvent) -> bytes:
+    """The event's one true bytes: the same on the bus and in a webhook's body."""
+    return _encoder.encode(event)
+
+
+_decoder = msgspec.json.Decoder(CloudEvent)
+
+
+def decode(body: bytes) -> CloudEvent:
+    """Read an event back; raises msgspec.DecodeError (or ValidationError) for what is not one of ours."""
+    return _decoder.decode(body)

@@ -1,0 +1,197 @@
+"""Our records, in the field's own words. One vocabulary for all vendors.
+
+A record is what a subscriber reads in `data.record`. It is strict: amounts are decimal money, dates are dates, instants
+are UTC. Fields without a value are left out. `volatile` fields are stored but not compared: a difference in them alone is
+no change. `schema` counts the versions of a record's shape, `added_in` names the version a field came with: a field that the
+stored version did not have yet is restated without an event.
+"""
+
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import StrEnum
+from typing import ClassVar
+
+import msgspec
+
+# ISO 4217: how many decimals a currency has where it is not two.
+_DECIMALS = {
+    **dict.fromkeys(
+        [
+            "BIF",
+            "CLP",
+            "DJF",
+            "GNF",
+            "ISK",
+            "JPY",
+            "KMF",
+            "KRW",
+            "PYG",
+            "RWF",
+            "UGX",
+            "VND",
+            "VUV",
+            "XAF",
+            "XOF",
+            "XPF",
+        ],
+        0,
+    ),
+    **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
+}
+_LARGEST_AMOUNT = Decimal(10) ** 15
+
+
+class Money(msgspec.Struct, frozen=True):
+    """Decimal string and ISO 4217 currency: `{"amount": "552.50", "currency": "EUR"}`."""
+
+    amount: Decimal
+    currency: str
+
+    @classmethod
+    def of(cls, amount: Decimal | None, currency: str | None) -> "Money | None":
+        """The amount as money; None without an amount. An amount without a currency is an error: it cannot be told."""
+        if amount is None:
+            return None
+        if not currency or len(currency) != 3 or not currency.isascii() or not currency.isalpha():
+            raise ValueError(f"an amount needs an ISO 4217 currency, not {currency!r}"[:200])
+        if not amount.is_finite() or abs(amount) >= _LARGEST_AMOUNT:
+            raise ValueError("an amount is not a number of ordinary size")
+        decimals = _DECIMALS.get(currency.upper(), 2)
+        # plus zero, so that -0 and 0 are written alike
+        return cls(amount.quantize(Decimal(1).scaleb(-decimals)) + 0, currency.upper())
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What all records share."""
+
+    resource: ClassVar[str]
+    schema: ClassVar[int] = 1
+    added_in: ClassVar[dict[str, int]] = {}
+    volatile: ClassVar[frozenset[str]] = frozenset()
+
+    id: str
+
+    @property
+    def made_at(self) -> datetime | None:
+        """The vendor's own time of the record's making, where it gives one."""
+        return None
+
+    @property
+    def changed_at(self) -> datetime | None:
+        """The vendor's own time of the last change, where it gives one."""
+        return None
+
+
+class BookingStatus(StrEnum):
+    WAITING = "waiting"
+    CONFIRMED = "confirmed"
+    CANCELLED = "cancelled"
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a booking came from: the portal, and its own reference there."""
+
+    id: str | None = None
+    name: str | None = None
+    reference: str | None = None
+
+
+class Guest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The person who booked. Identity documents, birth dates and police data are never part of it."""
+
+    given_name: str | None = None
+    family_name: str | None = None
+    name: str | None = None
+    email: str | None = None
+    phone: str | None = None
+    language: str | None = None
+    nationality: str | None = None
+
+
+class Booking(Record, frozen=True, kw_only=True):
+    """A stay at a property, from any vendor. `arrival` and `departure` are local dates at the property."""
+
+    resource: ClassVar[str] = "booking"
+    volatile: ClassVar[frozenset[str]] = frozenset({"updated_at"})
+
+    property_id: str
+    arrival: date
+    departure: date
+    status: BookingStatus
+    reference: str | None = None
+    channel: Channel | None = None
+    guest: Guest | None = None
+    guests: int | None = None
+    children: int | None = None
+    infants: int | None = None
+    rooms: int | None = None
+    room_id: str | None = None
+    room_name: str | None = None
+    product_id: str | None = None
+    rate_plan: str | None = None
+    total: Money | None = None
+    room_total: Money | None = None
+    paid: Money | None = None
+    payment_status: str | None = None
+    payment_type: str | None = None
+    free_cancellation: bool | None = None
+    arrival_time: str | None = None
+    checked_in_at: datetime | None = None
+    checked_out_at: datetime | None = None
+    cancelled_at: datetime | None = None
+    cancelled_by: str | None = None
+    no_show: bool | None = None
+    booked_at: datetime | None = None
+    updated_at: datetime | None = None
+
+    @property
+    def made_at(self) -> datetime | None:
+        return self.booked_at
+
+    @property
+    def changed_at(self) -> datetime | None:
+        return self.updated_at
+
+
+class Property(Record, frozen=True, kw_only=True):
+    """A place that takes bookings. `timezone` is an IANA name; check-in and check-out are local hours."""
+
+    resource: ClassVar[str] = "property"
+
+    name: str
+    currency: str | None = None
+    timezone: str | None = None
+    category: str | None = None
+    city: str | None = None
+    country: str | None = None
+    address: str | None = None
+    postcode: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    phone: str | None = None
+    email: str | None = None
+    checkin_from: int | None = None
+    checkin_until: int | None = None
+    checkout_until: int | None = None
+
+
+class AccountStatus(StrEnum):
+    OK = "ok"
+    DEGRADED = "degraded"
+
+
+class Account(Record, frozen=True, kw_only=True):
+    """The health of one vendor account. `problems`: resource → poll outcome such as `unauthorized`; `reason`: the worst."""
+
+    resource: ClassVar[str] = "account"
+    volatile: ClassVar[frozenset[str]] = frozenset({"reason", "problems", "since"})
+
+    status: AccountStatus
+    reason: str | None = None
+    problems: dict[str, str] = {}
+    since: datetime | None = None
+
+
+def instant(value: datetime) -> datetime:
+    """The same instant in UTC. A time without a zone is taken as UTC."""
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)

@@ -1,0 +1,345 @@
+"""Order per record, in single steps and against a model of the bus that hands out, takes back, forgets and crashes."""
+
+import msgspec
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+
+from events.lanes import ABSENCES, PATIENCE, RECHECK, Deliver, Lanes, Wait
+
+ACK_WAIT = 30.0
+NOW = 1_779_264_000.0
+
+
+def failed_once() -> Lanes:
+    """Event 5 of record `a` failed at NOW and is due in 60 seconds."""
+    here = Lanes()
+    here.arrive("a", 5, NOW)
+    here.failed("a", 5, NOW, 60)
+    return here
+
+
+def test_a_first_event_is_delivered_at_once() -> None:
+    assert Lanes().arrive("a", 5, NOW) == Deliver(attempt=1)
+
+
+def test_records_do_not_hold_up_each_other() -> None:
+    here = failed_once()
+    assert here.arrive("b", 7, NOW) == Deliver(attempt=1)
+
+
+def test_an_event_in_hand_holds_the_next_of_its_record() -> None:
+    here = Lanes()
+    here.arrive("a", 5, NOW)
+    assert here.arrive("a", 7, NOW) == Wait(RECHECK)
+    here.settled("a", 5)
+    assert here.arrive("a", 7, NOW) == Deliver(attempt=1)
+
+
+def test_an_event_in_hand_is_not_delivered_a_second_time_beside_itself() -> None:
+    here = Lanes()
+    here.arrive("a", 5, NOW)
+    assert here.arrive("a", 5, NOW) == Wait(RECHECK)
+
+
+def test_a_failed_event_comes_too_early_and_waits_the_rest() -> None:
+    here = failed_once()
+    assert here.arrive("a", 5, NOW + 45) == Wait(15)
+    assert here.arrive("a", 5, NOW + 60) == Deliver(attempt=2)
+
+
+def test_attempts_are_counted() -> None:
+    here = failed_once()
+    here.arrive("a", 5, NOW + 60)
+    here.failed("a", 5, NOW + 60, 0)
+    assert here.arrive("a", 5, NOW + 60) == Deliver(attempt=3)
+
+
+def test_later_events_wait_for_a_failed_one_and_then_go_in_order_however_they_come() -> None:
+    here = failed_once()
+    assert here.arrive("a", 7, NOW + 10) == Wait(50)
+    assert here.arrive("a", 9, NOW + 10) == Wait(50)
+    here.arrive("a", 5, NOW + 60)
+    here.settled("a", 5)
+    assert here.arrive("a", 9, NOW + 61) == Wait(RECHECK)
+    assert here.arrive("a", 7, NOW + 61) == Deliver(attempt=1)
+    here.settled("a", 7)
+    assert here.arrive("a", 9, NOW + 61) == Deliver(attempt=1)
+
+
+def test_a_snapshot_keeps_order_and_attempts_over_a_restart() -> None:
+    here = failed_once()
+    here.arrive("a", 7, NOW + 1)
+    saved = here.snapshot("a")
+    assert saved is not None
+    there = Lanes()
+    there.restore("a", saved)
+    assert there.arrive("a", 9, NOW + 2) == Wait(58)
+    assert there.arrive("a", 5, NOW + 60) == Deliver(attempt=2)
+    there.settled("a", 5)
+    assert there.arrive("a", 9, NOW + 61) == Wait(RECHECK)
+    assert there.arrive("a", 7, NOW + 61) == Deliver(attempt=1)
+
+
+def test_nothing_is_kept_of_a_record_that_never_failed_or_is_done_with() -> None:
+    here = Lanes()
+    here.arrive("a", 5, NOW)
+    here.arrive("a", 7, NOW)
+    assert here.snapshot("a") is None
+    here.failed("a", 5, NOW, 0)
+    assert here.snapshot("a") is not None
+    here.arrive("a", 5, NOW)
+    here.settled("a", 5)
+    assert here.snapshot("a") is None
+    assert here.snapshot("never seen") is None
+
+
+def test_a_snapshot_does_not_change_when_an_event_only_comes_again() -> None:
+    here = failed_once()
+    here.arrive("a", 7, NOW + 1)
+    saved = here.snapshot("a")
+    here.arrive("a", 7, NOW + 2)
+    here.arrive("a", 5, NOW + 3)
+    assert here.snapshot("a") == saved
+
+
+@pytest.mark.parametrize("saved", [b"", b"{}", b'[["a"],{}]', b"\xff"])
+def test_what_is_not_a_snapshot_is_refused(saved: bytes) -> None:
+    with pytest.raises((msgspec.DecodeError, UnicodeDecodeError)):
+        Lanes().restore("a", saved)
+
+
+def test_an_event_in_doubt_holds_later_ones_until_it_is_back() -> None:
+    here = Lanes()
+    here.doubt("a", 5, NOW + ACK_WAIT)
+    assert here.arrive("a", 7, NOW) == Wait(RECHECK)
+    assert here.arrive("a", 5, NOW + 20) == Deliver(attempt=1)
+    here.settled("a", 5)
+    assert here.arrive("a", 7, NOW + 20) == Deliver(attempt=1)
+
+
+def test_an_event_in_doubt_that_does_not_come_back_in_time_was_settled() -> None:
+    here = Lanes()
+    here.doubt("a", 5, NOW + ACK_WAIT)
+    assert here.arrive("a", 7, NOW + ACK_WAIT - 1) == Wait(RECHECK)
+    assert here.arrive("a", 7, NOW + ACK_WAIT) == Deliver(attempt=1)
+
+
+def test_doubts_whose_time_has_passed_leave_nothing_behind() -> None:
+    here = Lanes()
+    for number in range(5):
+        here.doubt(f"record {number}", number + 1, NOW + ACK_WAIT)
+    here.arrive("record 0", 1, NOW)
+    here.forget_doubts(NOW + ACK_WAIT - 1)
+    assert len(here) == 5
+    here.forget_doubts(NOW + ACK_WAIT)
+    assert len(here) == 1
+    here.settled("record 0", 1)
+    assert len(here) == 0
+
+
+def test_a_rest_is_no_failed_attempt_and_later_events_wait_for_it_over_a_restart() -> None:
+    here = failed_once()
+    here.arrive("a", 5, NOW + 60)
+    here.rested("a", 5, NOW + 60, 3600)
+    saved = here.snapshot("a")
+    assert saved is not None
+    there = Lanes()
+    there.restore("a", saved)
+    assert there.arrive("a", 7, NOW + 61) == Wait(3599)
+    assert there.arrive("a", 5, NOW + 3660) == Deliver(attempt=2)
+
+
+def test_a_doubt_holds_no_other_record() -> None:
+    here = Lanes()
+    here.doubt("a", 5, NOW + ACK_WAIT)
+    assert here.arrive("b", 7, NOW) == Deliver(attempt=1)
+
+
+def test_an_event_kept_in_a_snapshot_is_not_in_doubt_however_long_its_wait() -> None:
+    saved = failed_once().snapshot("a")
+    assert saved is not None
+    here = Lanes()
+    here.restore("a", saved)
+    here.doubt("a", 5, NOW + 10)
+    assert here.arrive("a", 7, NOW + 20) == Wait(40)
+    assert here.arrive("a", 5, NOW + 60) == Deliver(attempt=2)
+
+
+def test_a_released_event_comes_again_as_the_same_attempt_and_still_before_later_ones() -> None:
+    here = Lanes()
+    here.arrive("a", 5, NOW)
+    here.released("a", 5)
+    assert here.arrive("a", 7, NOW) == Wait(RECHECK)
+    assert here.arrive("a", 5, NOW) == Deliver(attempt=1)
+
+
+def test_releasing_what_is_settled_or_failed_changes_nothing() -> None:
+    here = failed_once()
+    here.released("a", 5)
+    assert here.arrive("a", 5, NOW) == Wait(60)
+    here.arrive("a", 5, NOW + 60)
+    here.settled("a", 5)
+    here.released("a", 5)
+    assert here.arrive("a", 7, NOW + 60) == Deliver(attempt=1)
+    here.released("a", 5)
+    assert here.arrive("a", 9, NOW + 60) == Wait(RECHECK)
+
+
+def test_an_event_that_never_comes_back_holds_up_its_record_for_a_while_only() -> None:
+    here = failed_once()
+    due = NOW + 60
+    for absence in range(3):
+        assert here.arrive("a", 7, due + absence * PATIENCE) == Wait(RECHECK)
+    assert here.arrive("a", 7, due + 3 * PATIENCE) == Deliver(attempt=1)
+
+
+def test_a_long_silence_of_the_bus_is_not_taken_for_a_lost_event() -> None:
+    here = failed_once()
+    assert here.arrive("a", 7, NOW + 90_000) == Wait(RECHECK)
+    assert here.arrive("a", 5, NOW + 90_001) == Deliver(attempt=2)
+
+
+def test_an_event_given_up_that_comes_after_all_is_still_delivered() -> None:
+    here = failed_once()
+    for absence in range(4):
+        here.arrive("a", 7, NOW + 60 + absence * PATIENCE)
+    here.settled("a", 7)
+    assert here.arrive("a", 5, NOW + 200) == Deliver(attempt=1)
+
+
+def test_a_clock_set_back_makes_a_retry_due_rather_than_late() -> None:
+    assert failed_once().arrive("a", 5, NOW - 7200) == Deliver(attempt=2)
+
+
+class Bus(RuleBasedStateMachine):
+    """A consumer as JetStream keeps it: unsettled events come back when due, in any order, before new ones come in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOW
+        self.key_of: dict[int, str] = {}
+        self.fresh: list[int] = []
+        self.due: dict[int, float] = {}  # handed out before, by when they come again
+        self.in_hand: list[int] = []
+        self.failures: dict[int, int] = {}
+        self.stored: dict[str, bytes] = {}
+        self.handed_out = 0
+        self.lanes = Lanes()
+
+    def back(self) -> list[int]:
+        return [seq for seq, due in self.due.items() if due <= self.now]
+
+    def store(self, seq: int) -> None:
+        saved = self.lanes.snapshot(self.key_of[seq])
+        if saved is None:
+            self.stored.pop(self.key_of[seq], None)
+        else:
+            self.stored[self.key_of[seq]] = saved
+
+    def hand_out(self, seq: int) -> None:
+        self.due.pop(seq, None)
+        self.handed_out = max(self.handed_out, seq)
+        match self.lanes.arrive(self.key_of[seq], seq, self.now):
+            case Deliver(attempt=attempt):
+                same = [other for other, key in self.key_of.items() if key == self.key_of[seq]]
+                open_now = {*self.due, *self.in_hand, *self.fresh}
+                assert not [other for other in same if other < seq and other in open_now], "order is broken"
+                assert attempt == self.failures.get(seq, 0) + 1
+                self.in_hand.append(seq)
+            case Wait(seconds=seconds):
+                assert 0 < seconds <= 7200
+                self.due[seq] = self.now + seconds
+        self.store(seq)
+
+    @rule(key=st.sampled_from("ab"))
+    def publish(self, key: str) -> None:
+        seq = len(self.key_of) + 1
+        self.key_of[seq] = key
+        self.fresh.append(seq)
+
+    @precondition(lambda self: self.back())
+    @rule(data=st.data())
+    def hand_out_again(self, data: st.DataObject) -> None:
+        self.hand_out(data.draw(st.sampled_from(self.back())))
+
+    @precondition(lambda self: self.fresh and not self.back())
+    @rule()
+    def hand_out_a_new_one(self) -> None:
+        self.hand_out(self.fresh.pop(0))
+
+    @precondition(lambda self: self.in_hand)
+    @rule(data=st.data(), wait=st.sampled_from([0.0, 5.0, 30.0, 7200.0]))
+    def fail(self, data: st.DataObject, wait: float) -> None:
+        seq = data.draw(st.sampled_from(self.in_hand))
+        self.in_hand.remove(seq)
+        self.failures[seq] = self.failures.get(seq, 0) + 1
+        self.lanes.failed(self.key_of[seq], seq, self.now, wait)
+        self.store(seq)
+        self.due[seq] = self.now + wait
+
+    @precondition(lambda self: self.in_hand)
+    @rule(data=st.data(), crashes=st.booleans())
+    def settle(self, data: st.DataObject, *, crashes: bool) -> None:
+        seq = data.draw(st.sampled_from(self.in_hand))
+        self.in_hand.remove(seq)  # acknowledged
+        if crashes:
+            self.crash(0.0)
+            return
+        self.lanes.settled(self.key_of[seq], seq)
+        self.store(seq)
+
+    @precondition(lambda self: self.in_hand)
+    @rule(data=st.data(), acknowledged=st.booleans())
+    def lose_track(self, data: st.DataObject, *, acknowledged: bool) -> None:
+        seq = data.draw(st.sampled_from(self.in_hand))
+        self.in_hand.remove(seq)
+        self.lanes.released(self.key_of[seq], seq)
+        if not acknowledged:
+            self.due[seq] = self.now + ACK_WAIT
+
+    @rule(outage=st.sampled_from([0.0, 1.0, 100.0, 10_000.0]))
+    def crash(self, outage: float) -> None:
+        """Another worker takes over. All it knows: what is stored, and which events were handed out above the ack floor."""
+        for place, seq in enumerate(self.in_hand):
+            self.due[seq] = self.now + ACK_WAIT * (1 - (place % 3 + 0.1) / 4)
+        self.in_hand = []
+        self.now += outage
+        self.lanes = Lanes()
+        for key, saved in self.stored.items():
+            self.lanes.restore(key, saved)
+        floor = min(self.due, default=self.handed_out + 1)
+        for seq in range(floor, self.handed_out + 1):
+            self.lanes.doubt(self.key_of[seq], seq, self.now + ACK_WAIT)
+
+    @precondition(lambda self: self.due)
+    @rule(data=st.data())
+    def age_out(self, data: st.DataObject) -> None:
+        self.due.pop(data.draw(st.sampled_from(sorted(self.due))))
+
+    @precondition(lambda self: self.due and not self.back())
+    @rule()
+    def time_passes(self) -> None:
+        self.now = min(self.due.values())
+
+    def teardown(self) -> None:
+        """Once everything works, everything is delivered."""
+        each = 7200 + ACK_WAIT + (ABSENCES + 1) * (PATIENCE + 1)  # no event holds the next for longer
+        latest = self.now + each * (len(self.key_of) + 1)
+        while self.fresh or self.due or self.in_hand:
+            assert self.now <= latest, "wedged"
+            for seq in [*self.in_hand]:
+                self.in_hand.remove(seq)
+                self.lanes.settled(self.key_of[seq], seq)
+                self.store(seq)
+            if back := self.back():
+                self.hand_out(max(back))
+            elif self.fresh:
+                self.hand_out(self.fresh.pop(0))
+            else:
+                self.now = min(self.due.values(), default=self.now)
+
+
+def test_no_order_of_deliveries_failures_losses_and_crashes_breaks_order_or_wedges_a_record() -> None:
+    run_state_machine_as_test(Bus, settings=settings(max_examples=150, stateful_step_count=40, deadline=None))

@@ -1,0 +1,374 @@
+"""Webhook attempts against receivers that write their answers by hand, byte by byte where that hurts most."""
+
+import contextlib
+import gzip
+import ssl
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+import trustme
+from anyio.abc import ByteStream
+from anyio.streams.tls import TLSStream
+from standardwebhooks.webhooks import Webhook as Verifier
+
+from events.routes import Webhook, decode_hook
+from events.signing import Signer, generate
+from events.webhook import READ_AT_MOST, Answer, WebhookSender, body_for
+from schemas.settings import Secret
+
+pytestmark = pytest.mark.anyio
+
+SECRET = generate()
+Respond = Callable[[ByteStream], Awaitable[None]]
+
+
+class Receiver:
+    """A server on loopback that reads whole requests and lets `respond` write what it likes."""
+
+    def __init__(self, respond: Respond, tls: ssl.SSLContext | None) -> None:
+        self.respond = respond
+        self.tls = tls
+        self.requests: list[bytes] = []
+        self.connections = 0
+        self.port = 0
+
+    async def serve(self, raw: ByteStream) -> None:
+        self.connections += 1
+        try:
+            stream = await TLSStream.wrap(raw, server_side=True, ssl_context=self.tls) if self.tls else raw
+            while True:
+                self.requests.append(await read_request(stream))
+                await self.respond(stream)
+        except (anyio.BrokenResourceError, anyio.EndOfStream, anyio.ClosedResourceError, ssl.SSLError):
+            pass  # the sender has had enough
+        finally:
+            with anyio.CancelScope(shield=True):
+                await raw.aclose()
+
+    def headers(self, place: int = -1) -> dict[str, str]:
+        lines = self.requests[place].partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
+        return {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+
+    def body(self, place: int = -1) -> bytes:
+        return self.requests[place].partition(b"\r\n\r\n")[2]
+
+
+async def read_request(stream: ByteStream) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += await stream.receive()
+    head, _, body = data.partition(b"\r\n\r\n")
+    size = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    while len(body) < size:
+        body += await stream.receive()
+    return head + b"\r\n\r\n" + body
+
+
+@contextlib.asynccontextmanager
+async def receiver(respond: Respond, tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
+    here = Receiver(respond, tls)
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as group:
+        here.port = int(listener.extra(anyio.abc.SocketAttribute.local_port))
+        group.start_soon(listener.serve, here.serve)
+        yield here
+        group.cancel_scope.cancel()
+
+
+def answering(*parts: bytes, close: bool = False) -> Respond:
+    async def respond(stream: ByteStream) -> None:
+        for part in parts:
+            await stream.send(part)
+        if close:
+            await stream.aclose()
+
+    return respond
+
+
+def dripping(first: bytes, again: bytes, every: float) -> Respond:
+    """Sends `again` for ever: a reply that goes on without ever ending."""
+
+    async def respond(stream: ByteStream) -> None:
+        await stream.send(first)
+        while True:
+            await stream.send(again)
+            await anyio.sleep(every)
+
+    return respond
+
+
+def webhook(port: int, **fields: Any) -> Webhook:
+    plain = {"url": f"http://127.0.0.1:{port}/hooks?a=%2B", "secret": SECRET, "timeout": "5s"}
+    return msgspec.convert({**plain, **fields}, Webhook, dec_hook=decode_hook)
+
+
+async def send(target: Webhook, body: bytes = b"{}", attempt: int = 1, **limits: Any) -> Answer:
+    async with WebhookSender(version="1.2.3", **limits) as sender:
+        return await post(sender, target, body, attempt)
+
+
+async def post(sender: WebhookSender, target: Webhook, body: bytes = b"{}", attempt: int = 1) -> Answer:
+    now = int(datetime.now(UTC).timestamp())
+    signer = Signer([Secret(SECRET)])
+    return await sender.send(target, signer, body, event_id="e-1", attempt=attempt, timestamp=now)
+
+
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+async def test_the_request_is_signed_and_says_who_sends_it_and_which_attempt_it_is() -> None:
+    async with receiver(answering(OK)) as there:
+        answer = await send(webhook(there.port, headers={"Authorization": "Bearer x"}), b'{"a": 1}', attempt=3)
+    assert (answer.status, answer.error, answer.retry_after) == (200, "", None)
+    assert there.requests[0].startswith(b"POST /hooks?a=%2B HTTP/1.1\r\n")
+    assert Verifier(SECRET).verify(there.body(), there.headers()) == {"a": 1}
+    seen = there.headers()
+    assert seen["webhook-id"] == "e-1"
+    assert seen["content-type"] == "application/cloudevents+json"
+    assert seen["user-agent"] == "vendorwire/1.2.3"
+    assert seen["vendorwire-attempt"] == "3"
+    assert seen["authorization"] == "Bearer x"
+    assert "accept-encoding" not in seen
+
+
+async def test_the_standard_format_is_plain_json() -> None:
+    async with receiver(answering(OK)) as there:
+        await send(webhook(there.port, format="standard"))
+    assert there.headers()["content-type"] == "application/json"
+
+
+def test_the_standard_body_has_type_timestamp_and_the_data_as_it_is() -> None:
+    event = b'{"specversion":"1.0","type":"booking.cancelled","time":"2026-05-20T08:00:00Z","data":{"a" : 1.50}}'
+    assert body_for("standard", event) == (
+        b'{"type":"booking.cancelled","timestamp":"2026-05-20T08:00:00Z","data":{"a" : 1.50}}'
+    )
+    assert body_for("cloudevents", event) is event
+
+
+@pytest.mark.parametrize("event", [b"", b"[]", b'{"type":"a"}', b"\xff"])
+def test_what_is_not_an_event_has_no_standard_body(event: bytes) -> None:
+    with pytest.raises((msgspec.DecodeError, UnicodeDecodeError)):
+        body_for("standard", event)
+
+
+@pytest.mark.parametrize("status", [204, 400, 404, 410, 500, 503])
+async def test_the_status_is_told_as_it_is(status: int) -> None:
+    async with receiver(answering(b"HTTP/1.1 %d x\r\ncontent-length: 0\r\n\r\n" % status)) as there:
+        answer = await send(webhook(there.port))
+    assert (answer.status, answer.error) == (status, "")
+
+
+async def test_retry_after_is_handed_on() -> None:
+    async with receiver(answering(b"HTTP/1.1 429 x\r\nRetry-After: 120\r\ncontent-length: 0\r\n\r\n")) as there:
+        assert (await send(webhook(there.port))).retry_after == "120"
+
+
+async def test_a_redirect_is_never_followed() -> None:
+    async with receiver(answering(OK)) as elsewhere:
+        moved = b"HTTP/1.1 307 x\r\nlocation: http://127.0.0.1:%d/\r\ncontent-length: 0\r\n\r\n" % elsewhere.port
+        async with receiver(answering(moved)) as there:
+            assert (await send(webhook(there.port))).status == 307
+        assert elsewhere.connections == 0
+
+
+async def test_the_path_and_query_are_sent_as_they_are_written() -> None:
+    async with receiver(answering(OK)) as there:
+        await send(webhook(there.port, url=f"http://127.0.0.1:{there.port}/%7Ea/../b?sig=%2B%7e&c"))
+    assert there.requests[0].startswith(b"POST /%7Ea/../b?sig=%2B%7e&c HTTP/1.1\r\n")
+
+
+async def test_a_gzip_bomb_is_not_unpacked() -> None:
+    bomb = gzip.compress(bytes(20_000_000))  # under READ_AT_MOST as sent: read to its end, its connection serves again
+    head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: %d\r\n\r\n" % len(bomb)
+    async with receiver(answering(head + bomb)) as there, WebhookSender(version="1") as sender:
+        answers = [await post(sender, webhook(there.port)) for _ in range(2)]
+    assert [answer.status for answer in answers] == [200, 200]
+    assert there.connections == 1
+
+
+async def test_a_cookie_is_not_kept() -> None:
+    reply = b"HTTP/1.1 200 OK\r\nset-cookie: a=b\r\ncontent-length: 0\r\n\r\n"
+    async with receiver(answering(reply)) as there, WebhookSender(version="1") as sender:
+        await post(sender, webhook(there.port))
+        await post(sender, webhook(there.port))
+    assert "cookie" not in there.headers()
+
+
+async def test_a_connection_is_used_again_and_a_name_in_the_environment_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    async with receiver(answering(OK)) as there, WebhookSender(version="1") as sender:
+        answers = [await post(sender, webhook(there.port)) for _ in range(5)]
+    assert [answer.status for answer in answers] == [200] * 5
+    assert there.connections == 1
+
+
+SLOW = {
+    "says nothing": dripping(b"", b"", 0.05),
+    "drips its headers": dripping(b"HTTP/1.1 200 OK\r\nx-a: ", b"a", 0.05),
+    "drips interim replies": dripping(b"", b"HTTP/1.1 103 x\r\n\r\n", 0.02),
+    "floods interim replies": dripping(b"", b"HTTP/1.1 103 x\r\n\r\n" * 1000, 0),
+    "drips a status line": dripping(b"H", b"", 0.05),
+}
+
+
+@pytest.mark.parametrize("how", SLOW)
+async def test_a_receiver_that_never_comes_to_the_point_is_left_in_time(how: str) -> None:
+    async with receiver(SLOW[how]) as there:
+        started = time.monotonic()
+        answer = await send(webhook(there.port, timeout="600ms"))
+        took = time.monotonic() - started
+    assert (answer.status, answer.error) == (None, "timed out after 0.6 s")
+    assert 0.6 * 0.9 <= answer.seconds <= took <= 0.6 * 1.1 + 0.1  # 0.1: opening and closing, on a busy machine
+
+
+async def test_a_time_out_over_five_seconds_is_not_rounded_up() -> None:
+    async with receiver(SLOW["says nothing"]) as there:
+        answer = await send(webhook(there.port, timeout="5100ms"))
+    assert 5.0 <= answer.seconds <= 5.1 * 1.1
+
+
+DRIPPED = b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n"
+
+
+async def test_a_dripped_body_ends_in_time_and_its_status_stands() -> None:
+    async with receiver(dripping(DRIPPED, b"a", 0.02)) as there:
+        answer = await send(webhook(there.port, timeout="600ms"))
+    assert (answer.status, answer.error) == (200, "")
+    assert answer.seconds <= 0.6 * 1.1 + 0.1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [b"content-length: 99999999999", b"transfer-encoding: chunked", b"connection: close", b"content-encoding: gzip"],
+)
+async def test_an_endless_body_is_left_after_64_kib_and_the_event_is_delivered(headers: bytes) -> None:
+    piece = b"8000\r\n" + b"a" * 0x8000 + b"\r\n" if b"chunked" in headers else b"a" * 0x8000
+    sent = count()
+
+    async def respond(stream: ByteStream) -> None:
+        await stream.send(b"HTTP/1.1 200 OK\r\n" + headers + b"\r\n\r\n")
+        for _ in sent:
+            await stream.send(piece)
+
+    async with receiver(respond) as there:
+        answer = await send(webhook(there.port))
+    assert (answer.status, answer.error) == (200, "")
+    assert answer.seconds < 2
+    assert next(sent) * 0x8000 < 300 * READ_AT_MOST  # what the sockets between us buffer, no more
+
+
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (b"hello\r\n\r\n", "answer is not HTTP"),
+        (b"\x16\x03\x01\x00\x00\r\n\r\n", "answer is not HTTP"),
+        (b"HTTP/1.1 abc\r\n\r\n", "answer is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\n" + b"x-a: 1\r\n" * 5000 + b"\r\n", "answer is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nx-a: " + b"a" * 100_000 + b"\r\n\r\n", "answer is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\nx\x00: a\r\n\r\n", "answer is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", "answer is not HTTP"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nnonsense\r\n", "answer is not HTTP"),
+        (b"", "connection closed without an answer"),
+        (b"HTTP/1.1 200", "connection closed without an answer"),
+    ],
+)
+async def test_an_answer_that_is_none_is_told_in_fixed_words(reply: bytes, error: str) -> None:
+    async with receiver(answering(reply, close=True)) as there:
+        answer = await send(webhook(there.port))
+    assert (answer.status, answer.error) == (None, error)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nab",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab",
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 2\r\n\r\nab",
+    ],
+)
+async def test_a_2xx_with_a_broken_body_is_delivered_all_the_same(reply: bytes) -> None:
+    async with receiver(answering(reply, close=True)) as there:
+        answer = await send(webhook(there.port))
+    assert (answer.status, answer.error) == (200, "")
+
+
+async def test_a_refused_connection_is_told_without_its_address() -> None:
+    async with receiver(answering(OK)) as there:
+        gone = there.port
+    answer = await send(webhook(gone))
+    assert (answer.status, answer.error) == (None, "connection refused")
+
+
+async def test_an_unknown_host_is_told() -> None:
+    answer = await send(webhook(1, url="http://no-such-host.invalid/"))
+    assert (answer.status, answer.error) == (None, "host name not found")
+
+
+async def test_plain_http_where_tls_is_expected_is_told() -> None:
+    async def plain(stream: ByteStream) -> None:
+        async with stream:
+            await stream.receive()
+            await stream.send(b"HTTP/1.1 400 x\r\n\r\n")
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, plain)
+        port = listener.extra(anyio.abc.SocketAttribute.local_port)
+        answer = await send(webhook(port, url=f"https://127.0.0.1:{port}/"))
+        group.cancel_scope.cancel()
+    assert (answer.status, answer.error) == (None, "TLS handshake failed")
+
+
+async def test_a_certificate_nobody_vouches_for_is_refused() -> None:
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    async with receiver(answering(OK), tls) as there:
+        answer = await send(webhook(there.port, url=f"https://127.0.0.1:{there.port}/"))
+    assert (answer.status, answer.error) == (None, "TLS certificate refused")
+    assert there.requests == []
+
+
+async def test_a_secret_that_no_longer_signs_is_an_answer_that_does_not_show_it(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text(SECRET)
+    signer = Signer([Secret(f"${{file:{file}}}")])
+    file.write_text("hunter2")
+    async with WebhookSender(version="1") as sender:
+        answer = await sender.send(webhook(9), signer, b"{}", event_id="e-1", attempt=1, timestamp=1)
+    assert answer.status is None
+    assert answer.error == "request cannot be made: a secret or a header is not usable"
+
+
+async def test_a_receiver_that_hangs_holds_up_no_other() -> None:
+    full, numbers = anyio.Event(), count(1)
+
+    async def hang(_: ByteStream) -> None:
+        if next(numbers) == 500:
+            full.set()
+        await anyio.sleep_forever()
+
+    async with (
+        receiver(hang) as hanging,
+        receiver(answering(OK)) as there,
+        WebhookSender(version="1") as sender,
+        anyio.create_task_group() as group,
+    ):
+        for _ in range(600):
+            group.start_soon(post, sender, webhook(hanging.port, timeout="60s"))
+        with anyio.fail_after(30):
+            await full.wait()
+        assert (await post(sender, webhook(there.port, timeout="10s"))).status == 200
+        group.cancel_scope.cancel()
+
+
+async def test_cancelling_ends_an_attempt_at_once_and_leaves_nothing_open() -> None:
+    async with receiver(SLOW["says nothing"]) as there, WebhookSender(version="1") as sender:
+        with anyio.move_on_after(0.2) as scope:
+            await post(sender, webhook(there.port))
+        assert scope.cancelled_caught
