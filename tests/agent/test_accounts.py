@@ -183,3 +183,17 @@ async def test_an_account_that_cannot_be_reached_is_degraded_only_when_that_last
         sandbox.heal()
         await story.poll()
         assert story.told == ["account.degraded", "account.recovered"]
+
+
+async def test_many_accounts_of_a_vendor_that_hangs_leave_room_for_one_that_is_well(
+    tmp_path: Path, nats: NatsServer
+) -> None:
+    hangs, well = hotel(), hotel()
+    async with serve(hangs) as first, serve(well) as second:
+        accounts = [*[octorate(f"hangs-{number}", first) for number in range(40)], octorate("well", second)]
+        file = write_config(tmp_path, bus={"url": nats.url}, accounts=accounts)
+        async with inside(configfile.load(file)) as agent:
+            hangs.fail(kind="hang", times=100_000)
+            await anyio.sleep(4)  # each of them has a poll that hangs by then
+            before = len(polls(agent, "well"))
+            assert await until(lambda: len(polls(agent, "well")) >= before + 5) < 20
