@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test format lock clean
+.PHONY: help demo test conformance format lock clean
 help:
 	@echo "make demo    see changes in a fake vendor account arrive as signed webhooks (Ctrl-C ends it)"
 	@echo "make test    every check: format, lint, types, floors, tests"
+	@echo "make conformance  what every connector does, vendor by behaviour"
 	@echo "make format  put the code in the house format"
 	@echo "make lock    resolve the dependencies anew"
 
@@ -20,6 +21,9 @@ test: $(VENV)/.installed-dev
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest
+
+conformance: $(VENV)/.installed-dev
+	@$(BIN)/pytest --conformance tests/connectors/test_conformance.py
 
 format: $(VENV)/.installed-dev
 	@$(BIN)/ruff format .

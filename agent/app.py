@@ -8,7 +8,7 @@ import logging
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +17,7 @@ from importlib.metadata import version
 import anyio
 import msgspec
 
-from agent import http, vendors
+from agent import http, tokenwatch, vendors
 from agent.bus import names, open_bus
 from agent.config import Config
 from agent.delivering import RouteWorker
@@ -28,6 +28,8 @@ from agent.poller import Poller
 from agent.polling import Polling
 from agent.pulse import Pulse
 from agent.receivers import SUBJECT_TIMEOUT, Receiver, SubjectReceiver, WebhookReceiver
+from agent.tokens import TokenKeeper
+from agent.vault import Vault
 from events.jetstream import streams
 from events.jetstream.connection import Bus, beside
 from events.jetstream.errors import ApiError, BusError, BusUnavailable
@@ -36,7 +38,8 @@ from events.jetstream.outbox import RouteQueue, dead_count
 from events.jetstream.pull import ConsumerGone, Message
 from events.jetstream.read import follow
 from events.jetstream.schedule import Schedule
-from events.ledger import Head
+from events.jetstream.tokens import JetStreamTokenStore
+from events.ledger import Head, LedgerUnavailable
 from events.routes import Route, filters
 from events.webhook import WebhookSender
 from schemas.facts import BusState, Fact, Fresh, RouteState
@@ -53,13 +56,18 @@ _head = msgspec.json.Decoder(Head)
 
 
 class App:
-    """One agent process. `listeners` hear every fact, besides the metrics and the log."""
+    """One agent process. `listeners` hear every fact, besides the metrics and the log. `vault` has the keys to the tokens."""
 
     def __init__(
-        self, config: Config, roles: Sequence[str] = ROLES, listeners: Sequence[Callable[[Fact], None]] = ()
+        self,
+        config: Config,
+        roles: Sequence[str] = ROLES,
+        listeners: Sequence[Callable[[Fact], None]] = (),
+        vault: Vault = Vault(),  # noqa: B008 - it never changes
     ) -> None:
         self._config = config
         self._roles = roles
+        self._vault = vault
         self._names = names(config.bus)
         self._metrics = Metrics(version("vendorwire"))
         self._sinks = [self._metrics.observe, FactLog().observe, *listeners]
@@ -76,7 +84,7 @@ class App:
         self._stop.set()
 
     async def run(self) -> None:
-        """Work until stopped. Raises BusError, ListenError where a person must act first."""
+        """Work until stopped. Raises BusError, ListenError, ConfigError where a person must act first."""
         self._declare()
         async with http.serve(
             self._config.http.listen, metrics=self._metrics, live=self._stale, ready=self._reasons
@@ -91,11 +99,11 @@ class App:
         async with (
             open_bus(self._config.bus, self._tell, f"vendorwire {version('vendorwire')}") as bus,
             WebhookSender(version=version("vendorwire")) as sender,
-            vendors.opened(self._config, self._tell, self._rng) as accounts,
+            vendors.opened(self._config, self._tell, self._rng, self._shelf(bus)) as accounts,
         ):
             self._bus = bus
             queues = {route.name: self._queue(bus, route) for route in self._config.routes}
-            await self._prepare(bus, queues)
+            await self._prepare(bus, accounts, queues)
             self._waiting_for = ""
             log.info("ready", extra={"accounts": len(accounts), "routes": len(queues)})
             try:
@@ -125,6 +133,7 @@ class App:
         workers = [self._worker(route, queues[route.name], bus, sender) for route in self._config.routes]
         async with anyio.create_task_group() as keepers:
             keepers.start_soon(self._watch_freshness, bus)
+            keepers.start_soon(tokenwatch.watch, bus, self._shelf(bus).store, _tokens(accounts), self._pulse)
             keepers.start_soon(self._keep_streams, bus)
             async with anyio.create_task_group() as work:
                 if "route" in self._roles:
@@ -144,8 +153,9 @@ class App:
                 work.cancel_scope.deadline = anyio.current_time() + self._config.grace.total_seconds()
             keepers.cancel_scope.cancel()
 
-    async def _prepare(self, bus: Bus, queues: dict[str, RouteQueue]) -> None:
-        """Wait for the bus, however long it takes, and make its streams and the routes' consumers as they must be.
+    async def _prepare(self, bus: Bus, accounts: dict[str, vendors.Account], queues: dict[str, RouteQueue]) -> None:
+        """Wait for the bus, however long it takes, make its streams and the routes' consumers as they must be, and open the
+        tokens stored there.
 
         The consumers are there before the first poll, also where another agent works them: a new route misses no event
         from then on.
@@ -158,8 +168,9 @@ class App:
                 await streams.ensure(bus, self._names, replicas=settings.replicas, max_bytes=settings.max_bytes)
                 for queue in queues.values():
                     await queue.ensure()
+                await tokenwatch.prepare(_tokens(accounts))
                 return
-            except (streams.NotYet, BusUnavailable, ApiError) as error:
+            except (streams.NotYet, BusUnavailable, ApiError, LedgerUnavailable) as error:
                 self._waiting_for = f"the streams are not there yet: {error}"
                 await anyio.sleep(0.5)
 
@@ -240,6 +251,9 @@ class App:
                 log.debug("backlogs are counted later: %s", lost)
             await anyio.sleep(COUNT_EVERY)
 
+    def _shelf(self, bus: Bus) -> vendors.Shelf:
+        return vendors.Shelf(JetStreamTokenStore(bus, self._names), self._vault)
+
     def _declare(self) -> None:
         scopes = [
             vendors.scope(account, resource) for account in self._config.accounts for resource in account.resources
@@ -280,6 +294,10 @@ async def _await_signal(app: App) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:
             app.stop()
+
+
+def _tokens(accounts: Mapping[str, vendors.Account]) -> dict[str, TokenKeeper]:
+    return {name: account.tokens for name, account in accounts.items()}
 
 
 def _now() -> datetime:

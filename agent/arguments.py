@@ -45,6 +45,15 @@ def _declare_accounts(commands: _Commands) -> None:
     poll.add_argument("account", metavar="ACCOUNT")
     poll.add_argument("resource", metavar="RESOURCE", nargs="?", help="default: every resource of the account")
     poll.add_argument("--dry-run", action="store_true", help="poll here, show the events, store nothing")
+    authorize = _command(commands, "authorize", "consent once in the browser, and store the tokens for all agents")
+    authorize.add_argument("account", metavar="ACCOUNT")
+    authorize.add_argument(
+        "--redirect", metavar="URL", help="where the vendor sends the browser (default: redirect_uri)"
+    )
+    ways = authorize.add_mutually_exclusive_group()
+    ways.add_argument("--listen", type=_address, metavar="HOST:PORT", help="catch the browser here; this machine only")
+    ways.add_argument("--code", metavar="CODE", help="the code, where it is known already")
+    ways.add_argument("--forget", action="store_true", help="remove the stored token of any account instead")
     watch = _command(commands, "watch", "follow events, one line each")
     watch.add_argument(
         "patterns", metavar="PATTERN", nargs="*", help="<resource>.<change>, either may be *: 'booking.*' (default all)"
@@ -137,6 +146,13 @@ def _duration(text: str) -> timedelta:
         return Duration.parse(text)
     except (ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if host.strip("[]") not in {"127.0.0.1", "localhost", "::1"}:
+        raise argparse.ArgumentTypeError("an address of this machine, such as 127.0.0.1:8788")
+    return host.strip("[]"), _port(port)
 
 
 def _port(text: str) -> int:

@@ -8,8 +8,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from agent.arguments import parser
+
+if TYPE_CHECKING:
+    from agent.commands.reaching import Settings
 
 ENDLESS = ("run", "demo", "watch", "sandbox")  # Ctrl-C is how these are meant to end
 
@@ -92,14 +96,35 @@ def _dispatch_configured(options: argparse.Namespace) -> int:
             from agent.commands import check
 
             return check.main(settings, offline=options.offline)
-        case "poll":
-            from agent.commands import poll
-
-            return poll.main(settings, options.account, options.resource, dry_run=options.dry_run)
         case "watch":
             from agent.commands import watch
 
             return watch.main(settings, options.patterns, options.since)
+        case "dead":
+            from agent.commands import dead
+
+            return dead.main(settings, options.action, options.ids, options.route, yes=options.yes)
+        case "routes":
+            from agent.commands import routes
+
+            return routes.main(settings)
+        case _:
+            return _dispatch_of_account(settings, options)
+
+
+def _dispatch_of_account(settings: "Settings", options: argparse.Namespace) -> int:
+    match options.command:
+        case "poll":
+            from agent.commands import poll
+
+            return poll.main(settings, options.account, options.resource, dry_run=options.dry_run)
+        case "authorize":
+            from agent.commands import authorize
+
+            if options.forget:
+                return authorize.forget(settings, options.account)
+            how = authorize.How(redirect=options.redirect, listen=options.listen, code=options.code)
+            return authorize.main(settings, options.account, how)
         case "snapshot":
             from agent.commands import snapshot
 
@@ -110,14 +135,6 @@ def _dispatch_configured(options: argparse.Namespace) -> int:
             if options.action == "list":
                 return deletes.show(settings, options.account, options.resource)
             return deletes.approve(settings, options.account, options.resource, yes=options.yes)
-        case "dead":
-            from agent.commands import dead
-
-            return dead.main(settings, options.action, options.ids, options.route, yes=options.yes)
-        case "routes":
-            from agent.commands import routes
-
-            return routes.main(settings)
         case unknown:
             raise ValueError(f"no command is named {unknown}")
 

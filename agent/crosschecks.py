@@ -1,5 +1,6 @@
 """Checks that span sections of the configuration. They go by what could be read, so that one fault hides no other."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -9,10 +10,12 @@ from typing import Any, Union, get_args, get_origin
 import msgspec
 
 from agent.faults import Faults, step
+from agent.vault import VARIABLE
 from agent.wording import listed, meant
-from connectors.base import Connector
+from connectors.base import Connector, Resource
 from events.routes import NO_EVENTS, Route, filters
 from events.signing import Signer
+from schemas.energy import Measurement
 from schemas.settings import Duration
 
 _NAME = re.compile(r"[a-z0-9-]{1,63}")
@@ -84,6 +87,11 @@ def _check_account(seen: Seen, faults: Faults, path: str, vendor: type[Connector
             faults.add(place, f"unknown resource{meant(resource, vendor.resources)}: must be {known}")
         if interval < _SHORTEST:
             faults.add(place, "must be at least 1s")
+    unwritten = f"{path}.refresh_token" not in faults.lines
+    if vendor is not None and hasattr(vendor, "needs_consent") and unwritten and not os.environ.get(VARIABLE):
+        name = seen.get(f"{path}.name", "ACCOUNT")
+        ways = f"set it, or set {VARIABLE} and run `vendorwire authorize {name}`, which stores one"
+        faults.add(f"{path}.refresh_token", f"is missing: {ways}")
     reconcile: Duration | None = seen.get(f"{path}.reconcile")
     if reconcile is not None and reconcile < _SHORTEST:
         faults.add(f"{path}.reconcile", "must be at least 1s")
@@ -93,15 +101,19 @@ def _check_redact(
     seen: Seen, faults: Faults, path: str, vendors: set[type[Connector]], strict: set[type[Connector]]
 ) -> None:
     """Each path names a field of some record of `vendors`, and in no record of `strict` one that must be there."""
-    records = {resource.record for vendor in vendors for resource in vendor.resources.values()}
-    must = {resource.record for vendor in strict for resource in vendor.resources.values()}
+    kinds = {_published(resource): name for vendor in vendors for name, resource in vendor.resources.items()}
+    must = {_published(resource): name for vendor in strict for name, resource in vendor.resources.items()}
     for index, field in enumerate(seen.get(path) or ()):
-        found = {record: _required(record, field.split(".")) for record in records | must}
-        demanding = sorted(record.resource for record in must if found[record])
+        found = {kind: _required(kind, field.split(".")) for kind in {**kinds, **must}}
+        demanding = sorted(name for kind, name in must.items() if found[kind])
         if demanding:
             faults.add(step(path, index), f"{field!r} is needed in each {listed(demanding)}: it cannot be left out")
         elif all(required is None for required in found.values()):
             faults.add(step(path, index), f"no record has a field {field!r}: name one such as guest.email")
+
+
+def _published(resource: Resource) -> type[msgspec.Struct]:
+    return Measurement if resource.feed else resource.record
 
 
 def _required(kind: Any, names: Sequence[str]) -> bool | None:

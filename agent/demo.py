@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager, nullcontext, suppress
 from datetime import datetime
 from pathlib import Path
@@ -27,15 +27,15 @@ from agent.app import App
 from agent.configfile import load
 from agent.receiver import Receiver
 from agent.receiver import serve as serve_receiver
+from agent.scenes import acts
 from agent.screen import Acted, Board, plain, render
-from connectors.sandbox import octorate
-from connectors.sandbox.base import Sandbox
+from connectors.sandbox.every import ENOUGH, FAKES, Fake
 from connectors.sandbox.serve import serve as serve_sandbox
 from events.signing import generate
 from schemas.changes import Scope
 from schemas.facts import Fact, Polled, Scheduled
 
-LIMIT = 1_000_000  # calls in 5 minutes: the real vendor's quota would be used up within two minutes
+SEED = 12
 PACE = (0.7, 2.0)  # seconds between two changes at the fake vendors
 REDRAW = 0.2  # seconds
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: the terminal's window was closed
@@ -68,15 +68,18 @@ async def _run(view: "View", seconds: float | None) -> None:
             secret = generate()
             receiver = Receiver(secret, time.time)
             hooks = await stack.enter_async_context(serve_receiver(receiver))
-            sandboxes, accounts = [], []
-            for make, account in VENDORS:
-                sandboxes.append(make())
-                accounts.append(account(await stack.enter_async_context(serve_sandbox(sandboxes[-1]))))
+            fakes = {vendor: make(SEED, lively=True) for vendor, make in FAKES.items()}
+            accounts = []
+            for vendor, fake in fakes.items():
+                url = await stack.enter_async_context(serve_sandbox(fake.sandbox))
+                accounts.append(_account(vendor, fake, url))
             config = Path(folder) / "vendorwire.yaml"
             data = Path(folder) / "data"
             text = _CONFIG.format(data=data, accounts="".join(accounts), receiver=hooks, secret=secret)
             config.write_text(text, encoding="utf-8")
-            await _Demo(config, data, sandboxes, receiver, view, random.Random()).run(signals, seconds)
+            await _Demo(config, data, acts(fakes, random.Random()), receiver, view, random.Random()).run(
+                signals, seconds
+            )
 
 
 class _Demo:
@@ -86,14 +89,14 @@ class _Demo:
         self,
         config: Path,
         data: Path,
-        sandboxes: Sequence[Sandbox],
+        acts: Iterator[str],
         receiver: Receiver,
         view: "View",
         rng: random.Random,
     ) -> None:
         self._config = config
         self._data = data
-        self._sandboxes = sandboxes
+        self._acts = acts
         self._receiver = receiver
         self._view = view
         self._rng = rng
@@ -154,7 +157,7 @@ class _Demo:
         await self._baseline.wait()
         while True:
             await anyio.sleep(self._rng.uniform(*PACE))
-            self._hear(Acted(text=self._rng.choice(self._sandboxes).step()))
+            self._hear(Acted(text=next(self._acts)))
 
     def _taken(self) -> Heard:
         taken = list(self._heard)
@@ -287,24 +290,35 @@ def _command() -> str:
     return str(typed)
 
 
-def _octorate(url: str) -> str:
-    return f"""\
-  - vendor: octorate
+def _account(vendor: str, fake: Fake, url: str) -> str:
+    """The account of a fake vendor in the configuration, given where it is served."""
+    settings = {**fake.account, "base_url": url + fake.account["base_url"]}
+    lines = [f"  - vendor: {vendor}", *(f"    {name}: {value}" for name, value in settings.items())]
+    return "\n".join([*lines, LIVELY[vendor].rstrip(), f"    budget: {{requests: {ENOUGH}, per: 5m}}\n"])
+
+
+# What else each account says: all at a pace at which a minute shows something.
+LIVELY = {
+    "octorate": """\
     name: hotel-roma
-    base_url: {url}
-    client_id: {octorate.CLIENT_ID}
-    client_secret: {octorate.CLIENT_SECRET}
-    refresh_token: {octorate.REFRESH_TOKEN}
-    every: {{booking: 1s, property: 10s}}
-    budget: {{requests: {LIMIT}, per: 5m}}
+    every: {booking: 1s, property: 10s}
     reconcile: 20s
-"""
-
-
-# A fake vendor, and its account in the configuration, given where it is served.
-VENDORS: Sequence[tuple[Callable[[], Sandbox], Callable[[str], str]]] = (
-    (lambda: octorate.OctorateSandbox(limit=LIMIT, noise=True), _octorate),
-)
+""",
+    "ipro": """\
+    name: cottages
+    every: {booking: 1s, property: 2s, availability: 2s, enquiry: 3s}
+    reconcile: 20s
+""",
+    "carbontrack": """\
+    name: solar-fleet
+    every: {device: 1s, measurement: 15s, customer: 5s}
+    offline_after: 8s
+""",
+    "powerpro": """\
+    name: college
+    every: {course: 2s, enrolment: 1s, student: 5s}
+""",
+}
 
 _CONFIG = """\
 # What the demo runs with; it is gone when the demo ends. `vendorwire init` writes a file to keep.
@@ -317,7 +331,14 @@ accounts:
 {accounts}
 routes:
   - name: crm
-    events: ["booking.*"]
+    events: ["booking.*", "availability.*", "enquiry.*", "course.*", "enrolment.*"]
+    webhook:
+      url: {receiver}
+      secret: {secret}
+      retries: [1s, 2s, 5s, 10s, 30s]
+      allow_private: true
+  - name: energy
+    events: ["device.*", "measurement.*", "account.*"]
     webhook:
       url: {receiver}
       secret: {secret}

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 
-from agent.poller import Ended, Watched
+from agent.outcomes import VENDOR_STALE, Ended
+from agent.watched import Watched
 from events.diff import Stored
 from events.ledger import Conflict, Head, Ledger, Poll
 from schemas.changes import DEGRADED, RECOVERED, Change, Scope
@@ -15,11 +16,12 @@ from schemas.records import Account, AccountStatus
 AT_ONCE = frozenset({PollOutcome.UNAUTHORIZED, PollOutcome.FORBIDDEN})
 PATIENCE = 3  # polls in a row that may fail otherwise before the account counts as degraded
 _WORST_FIRST = (
-    PollOutcome.UNAUTHORIZED,
-    PollOutcome.FORBIDDEN,
-    PollOutcome.UNREADABLE,
-    PollOutcome.THROTTLED,
-    PollOutcome.UNAVAILABLE,
+    str(PollOutcome.UNAUTHORIZED),
+    str(PollOutcome.FORBIDDEN),
+    VENDOR_STALE,
+    str(PollOutcome.UNREADABLE),
+    str(PollOutcome.THROTTLED),
+    str(PollOutcome.UNAVAILABLE),
 )
 
 
@@ -33,9 +35,10 @@ class Health:
 
     async def note(self, watched: Watched, resource: str, ended: Ended, failures: int) -> None:
         """Take note of a poll's end; publishes where the account's status changes. Raises LedgerUnavailable."""
-        if ended.outcome is PollOutcome.CONFLICT or (0 < failures < PATIENCE and ended.outcome not in AT_ONCE):
+        at_once = ended.outcome in AT_ONCE or bool(ended.reason)
+        if ended.outcome is PollOutcome.CONFLICT or (0 < failures < PATIENCE and not at_once):
             return
-        trouble = None if ended.outcome.succeeded else str(ended.outcome)
+        trouble = None if ended.outcome.succeeded else ended.reason or str(ended.outcome)
         with suppress(Conflict):  # another note was taken meanwhile: the next poll looks again
             await self._record(watched, resource, trouble)
 
@@ -65,7 +68,7 @@ def _change(
 ) -> Change:
     status = AccountStatus.DEGRADED if problems else AccountStatus.OK
     turned = status is not (before.status if before else AccountStatus.OK)
-    worst = next((str(reason) for reason in _WORST_FIRST if reason in problems.values()), None)
+    worst = next((reason for reason in _WORST_FIRST if reason in problems.values()), None)
     after = Account(
         id=name,
         status=status,

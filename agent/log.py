@@ -64,7 +64,7 @@ class _Masking:
         self._cores: list[str] = []
 
     def __call__(self, text: str) -> str:
-        if len(self._known) != len(Secret.known):
+        if self._known != Secret.known:
             self._learn(frozenset(Secret.known))
         if self._encoded_in(text):
             # the whole run around a core goes, since its edges hold bits of the secret too

@@ -11,8 +11,10 @@ import anyio
 import msgspec
 
 from agent.health import Health
-from agent.poller import Ended, Poller, Watched
+from agent.outcomes import Ended
+from agent.poller import Poller
 from agent.pulse import Pulse
+from agent.watched import Watched
 from events.jetstream.connection import Bus, beside
 from events.jetstream.errors import ApiError, BusError, BusRefused, BusUnavailable
 from events.jetstream.pull import ConsumerGone

@@ -53,6 +53,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     resource: Resource
     first_sync: str
     redact: tuple[str, ...]
+    vouchers: type[Record] | None = None  # of `resource.vouched_by`
 
 
 class _Item(msgspec.Struct, frozen=True):
@@ -94,6 +95,7 @@ class Reading:
         self.records = 0
         self.unreadable = 0
         self.changes = 0
+        self.last_heard: datetime | None = None  # the newest sign of life of any record
         self.blind = False  # an item did not even show its key: what is missing cannot be told
         self._ledger = ledger
         self._bytes = seen_bytes
@@ -103,6 +105,7 @@ class Reading:
         self._pending: dict[str, Change] = {}
         self._fresh: dict[str, int] = {}  # key → fingerprint, remembered once committed
         self._newest: dict[str, datetime] = {}
+        self._withheld: dict[str, Change] = {}
         self._open: set[str] = set()  # keys whose stored state is not the last one read: known bytes are news for them
 
     def cursor(self, part: str) -> datetime | None:
@@ -117,23 +120,43 @@ class Reading:
         seed = xxhash.xxh3_64_intdigest(page.context.encode())
         different: dict[str, _Item] = {}
         newest: datetime | None = None
+        in_doubt = []
         for raw in page.items:
             self.records += 1
-            fingerprint = xxhash.xxh3_64_intdigest(raw, seed)
-            known = self._bytes.get(fingerprint)
-            if known is not None and self._is_current(*known):
-                self.seen.add(known[0])
-                continue
+            fingerprint = 0
+            if not page.timed:
+                fingerprint = xxhash.xxh3_64_intdigest(raw, seed)
+                known = self._bytes.get(fingerprint)
+                if known is not None and self._is_current(*known):
+                    self.seen.add(known[0])
+                    continue
             item = self._decode(page, raw, fingerprint)
             if item is None:
                 continue
             newest = later(newest, item.changed_at)
+            if page.in_doubt is not None and page.in_doubt(item.record):
+                in_doubt.append(item)
+            else:
+                self._sort(item, different)
+        for item in await self._vouched(page, in_doubt):
             self._sort(item, different)
         await self._take(list(different.values()), baseline)
         if part is not None and newest is not None:
             # Never ahead of now: a date in the far future must not hide what comes.
             newest = min(newest, self.poll.observed_at)
             self._bytes.cursors[part] = max(newest, self._bytes.cursors.get(part, newest))
+
+    @property
+    def withheld(self) -> int:
+        """How many records show the change that is told only once it is known how many show it at once."""
+        return len(self._withheld)
+
+    async def tell_withheld(self) -> None:
+        """It is no vendor's fault: these are changes like any other."""
+        for key, change in list(self._withheld.items()):
+            await self._make_room(1)
+            self._pending[key] = change
+            del self._withheld[key]
 
     async def gone(self, keys: Sequence[str]) -> None:
         """Delete records that are certainly gone."""
@@ -143,7 +166,8 @@ class Reading:
             for key, stored in (await self.stored(some)).items():
                 change = deleted(key, stored)
                 if change is not None:
-                    self._pending[key] = change
+                    told = not self._rules.resource.only
+                    self._pending[key] = change if told else msgspec.structs.replace(change, verb=None)
 
     async def stored(self, keys: Sequence[str]) -> dict[str, Stored]:
         """The stored records of these keys, without what has come to be redacted since they were stored."""
@@ -186,6 +210,19 @@ class Reading:
         entry = self.state.entries.get(key)
         return entry is not None and entry.version == version and key not in self._open
 
+    async def _vouched(self, page: Page, items: Sequence[_Item]) -> list[_Item]:
+        """The items after a look at what else is known of them."""
+        by, vouched = self._rules.resource.vouched_by, page.vouched
+        if not items or vouched is None or self._rules.vouchers is None:
+            return list(items)
+        scope = msgspec.structs.replace(self.state.scope, resource=by)
+        found = await self._ledger.stored(scope, [item.key for item in items], self._rules.vouchers)
+        known = {key: stored.record for key, stored in found.items() if stored.record is not None}
+        return [
+            msgspec.structs.replace(item, record=vouched(item.record, known[item.key])) if item.key in known else item
+            for item in items
+        ]
+
     def _decode(self, page: Page, raw: msgspec.Raw, fingerprint: int) -> _Item | None:
         key = ""
         try:
@@ -193,7 +230,7 @@ class Reading:
             _check_size(key, raw)
             record = page.to_record(raw)
         except (Unreadable, msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as error:
-            self._quarantined(key, _place(error))
+            self._quarantined(key, unreadable_place(error))
             self.unreadable += 1
             self.blind = self.blind or not key
             self.seen.add(key)
@@ -206,6 +243,7 @@ class Reading:
     def _sort(self, item: _Item, different: dict[str, _Item]) -> None:
         """Into `different` what needs a look at the stored record. An older copy of what this poll has read counts nothing."""
         key, newest = item.key, self._newest.get(item.key)
+        self.last_heard = later(self.last_heard, item.record.heard_at)
         if newest is not None and item.changed_at is not None and item.changed_at < newest:
             return
         if item.changed_at is not None:
@@ -214,8 +252,10 @@ class Reading:
         if entry is not None and not entry.deleted and entry.digest == digest(item.record):
             different.pop(key, None)
             self._pending.pop(key, None)
+            self._withheld.pop(key, None)
             self._open.discard(key)
-            self._bytes.put(item.fingerprint, key, entry.version)
+            if item.fingerprint:
+                self._bytes.put(item.fingerprint, key, entry.version)
         else:
             different[key] = item
             self._open.add(key)
@@ -238,10 +278,18 @@ class Reading:
         if change is None and stored is not None and entry is not None and entry.digest != digest(item.record):
             # equal, but kept otherwise: by an older release, or before a redaction
             change = restated(item.key, stored, item.record)
-        if change is not None:
-            self._pending[item.key] = change
+        if change is None:
+            return
+        rules = self._rules.resource
+        if rules.only and change.verb not in rules.changes:
+            change = msgspec.structs.replace(change, verb=None)
+        if rules.sudden and change.verb == rules.sudden:
+            self._withheld[item.key] = change
+            return
+        self._pending[item.key] = change
+        if item.fingerprint:
             self._fresh[item.key] = item.fingerprint
-            self._open.add(item.key)
+        self._open.add(item.key)
 
     def _unknown(self, item: _Item, baseline: Baseline | None) -> Unknown:
         pending = self._pending.get(item.key)
@@ -279,6 +327,6 @@ def _check_size(key: str, raw: msgspec.Raw) -> None:
         raise Unreadable(f"the record is longer than {LARGEST} bytes")
 
 
-def _place(error: Exception) -> str:
+def unreadable_place(error: Exception) -> str:
     """Where an item is unreadable, without any of its values."""
     return str(error) if isinstance(error, Unreadable) else what_is_wrong(error)

@@ -30,11 +30,12 @@ WHOLE = frozenset({CREATED, DELETED, RESTORED})  # changes of a record as such: 
 
 
 class EventType(msgspec.Struct, frozen=True, order=True):
-    """One event type, such as `booking.cancelled`, and the record it tells of."""
+    """One event type, such as `booking.cancelled`, and the record it tells of. `told`: its data, where that is not a record."""
 
     resource: str
     change: str
     record: type[Record]
+    told: type[msgspec.Struct] | None = None
 
     @property
     def name(self) -> str:
@@ -85,7 +86,7 @@ def event_types(connectors: Sequence[type[Connector]]) -> list[EventType]:
     for connector in connectors:
         changes = CATALOGUE[str(connector.__struct_config__.tag)]
         for name, resource in connector.resources.items():
-            found |= {EventType(name, change, resource.record) for change in changes[name]}
+            found |= {EventType(name, change, resource.record, resource.told) for change in changes[name]}
     return sorted(found, key=lambda each: each.name)
 
 
@@ -105,7 +106,7 @@ def event() -> Schema:
 def event_of_type(each: EventType) -> Schema:
     """The schema of one type of event, whole in itself."""
     identity = {"$schema": DIALECT, "$id": f"urn:vendorwire:event:{each.name}:{each.record.schema}"}
-    return {**identity, **typed(each, HERE), "$defs": components([each.record], HERE)}
+    return {**identity, **typed(each, HERE), "$defs": components([each.told or each.record], HERE)}
 
 
 def typed(each: EventType, template: str) -> Schema:
@@ -128,7 +129,8 @@ def components(kinds: Sequence[type], template: str) -> dict[str, Schema]:
 def document(connectors: Sequence[type[Connector]]) -> Schema:
     """The AsyncAPI document."""
     types = event_types(connectors)
-    parts = components(sorted({each.record for each in types}, key=lambda record: record.__name__), asyncapi.SCHEMA)
+    kinds = {each.record for each in types} | {each.told for each in types if each.told is not None}
+    parts = components(sorted(kinds, key=lambda kind: kind.__name__), asyncapi.SCHEMA)
     payloads = {each.name: typed(each, asyncapi.SCHEMA) for each in types}
     vendors = {str(each.__struct_config__.tag): tuple(each.resources) for each in connectors}
     changes: dict[str, list[str]] = {}
@@ -154,6 +156,8 @@ def _properties(data: Schema) -> Schema:
 
 
 def _data(each: EventType, template: str) -> Schema:
+    if each.told is not None:
+        return {"title": each.urn, "$ref": template.format(name=each.told.__name__)}
     record = {"$ref": template.format(name=each.record.__name__)}
     described = {"title": each.urn, "type": "object"}
     if each.change in WHOLE:
@@ -163,14 +167,21 @@ def _data(each: EventType, template: str) -> Schema:
         "description": "Each changed field with both values; one that was or is absent is left out.",
         "type": "object",
         "properties": {
-            name: {"type": "object", "properties": {"before": schema, "after": schema}}
+            name: _sides(schema)
             for name, schema in fields.items()
-            if name not in each.record.volatile
+            if name not in each.record.volatile and name not in each.record.by_entry
+        },
+        "patternProperties": {
+            pattern: _sides(fields[name]["additionalProperties"]) for name, pattern in each.record.by_entry.items()
         },
     }
     # An account's first trouble has no before; nor has a record from before the first sync that is modified and new to us.
     required = ["record"] if each.record is Account or each.change == MODIFIED else ["record", "changes"]
     return {**described, "properties": {"record": record, "changes": changes}, "required": required}
+
+
+def _sides(schema: Schema) -> Schema:
+    return {"type": "object", "properties": {"before": schema, "after": schema}}
 
 
 def _instants(kinds: Sequence[type]) -> Iterator[tuple[str, list[str]]]:
@@ -196,7 +207,7 @@ def _is_instant(kind: inspect.Type) -> bool:
 
 def _precise(schema: Any) -> Any:
     """What msgspec writes, with what we know more: absent is never null, and a decimal looks like one."""
-    if isinstance(schema, list):
+    if isinstance(schema, list | tuple):
         return [_precise(each) for each in schema]
     if not isinstance(schema, dict):
         return schema

@@ -34,6 +34,7 @@ from schemas.facts import (
 REMEMBERED = 200  # changes and deliveries; more than any terminal has lines
 STALE = 3  # intervals without a successful poll after which an age is coloured
 FRAME = 2  # lines of a panel's border
+KEY = 12  # characters of a record's key
 LEAST = 2  # lines of changes and of deliveries that are shown however many accounts there are
 COLOURS = {
     DeliveryOutcome.DELIVERED: "green",
@@ -236,13 +237,13 @@ def _fresh(row: Row, now: datetime) -> Text:
 
 
 def _changes(changes: Iterable[Seen], lines: int) -> Table:
-    table = _table(8, 20, 12, 0, 11)
+    table = _table(8, 22, KEY, 0, 11)
     for seen, _ in zip(changes, range(lines), strict=False):
         fact = seen.fact
         table.add_row(
             Text(f"{seen.at:%H:%M:%S}", style="dim"),
             Text(_kind(fact), style="bold"),
-            Text(escape(fact.key)),
+            Text(_shortened(escape(fact.key))),
             Text(f"{fact.scope.vendor}/{fact.scope.account}"),
             Text("" if fact.age is None else f"age {_span(fact.age)}", style="dim"),
         )
@@ -276,6 +277,11 @@ def _bus(board: Board) -> Text:
 
 def _kind(fact: Published) -> str:
     return f"{fact.scope.resource}.{fact.change}"
+
+
+def _shortened(key: str) -> str:
+    """Without its middle where it is long: what tells keys apart is mostly at their ends."""
+    return key if len(key) <= KEY else f"{key[:3]}…{key[4 - KEY :]}"
 
 
 def _late(age: float | None) -> str:

@@ -40,7 +40,7 @@ accounts:
     name: hotel-roma     # lower-case letters, digits and -; part of every subject, so choose it for good
     client_id: "${OCTORATE_ID}"
     client_secret: "${OCTORATE_SECRET}"
-    refresh_token: "${OCTORATE_REFRESH}"   # from the one-time consent in the browser
+    refresh_token: "${OCTORATE_REFRESH}"   # from the one-time consent; or none, VENDORWIRE_KEY and `vendorwire authorize`
     every: {booking: 60s, property: 1h}    # how often each resource is polled
     # accommodations: ["112696"]   # the ids to read, in quotes; left out, all that the token may see
     # timezone: Europe/Rome        # where the vendor does not tell
@@ -49,7 +49,51 @@ accounts:
     # window_past: 30d             # how far a whole sweep of bookings looks back
     # window_ahead: 540d           # and ahead
     # token_lifetime: 24h          # how long an access token serves where the vendor does not tell
+    # redirect_uri: https://localhost/vendorwire   # registered with Octorate: where the browser ends with the code
+    # consent_url: https://admin.octorate.com/octobook/identity/oauth.xhtml
+    # grant_type: code             # of the code's exchange; some send authorization_code
     # base_url: https://api.octorate.com/connect
+    # consent_url, redirect_uri, grant_type: how `vendorwire authorize` asks; see docs/operations.md
+#
+#  - vendor: ipro
+#    name: cottages
+#    base_url: https://cottages.example.com   # each site has its own address
+#    client_id: "${IPRO_ID}"
+#    client_secret: "${IPRO_SECRET}"
+#    every: {booking: 60s, availability: 5m, property: 15m, enquiry: 15m}
+#    currency: GBP                # of amounts for which the site gives neither a code nor a plain symbol
+#    path: /apis                  # where the site's API begins
+#    token_path: /oauth/2.0/token
+#    page_size: 200
+#    months: 24                   # of a day calendar
+#    availability_margin: 10m     # how far the availability check looks back beyond the last poll
+#
+#  - vendor: carbontrack
+#    name: solar-fleet
+#    username: "${CT_USER}"
+#    password: "${CT_PASSWORD}"
+#    every: {device: 60s, measurement: 5m, customer: 1h}
+#    offline_after: 15m           # a device that is silent for longer is offline
+#    overlap: 15m                 # how late measurements may be uploaded
+#    window: 1h                   # the longest stretch of measurements asked for at once
+#    timezone: Australia/Melbourne    # of device times that name none; left out, UTC
+#    keep_ip_address: false
+#    auth: oauth                  # or `header`: user and password on every request
+#    token_path: /oauth/token     # the vendor's document also names /token
+#    page_base: 0                 # what the vendor counts pages from; left out, it is found out
+#    customer_page_size: 100
+#
+#  - vendor: powerpro
+#    name: college
+#    api_key: "${POWERPRO_KEY}"   # or username and password:
+#    username: "${POWERPRO_USER}"
+#    password: "${POWERPRO_PASSWORD}"
+#    every: {course: 60s, enrolment: 60s, student: 15m}
+#    keep: []                     # usi and date_of_birth are neither stored nor published unless named here
+#    counters: false              # whether a course's number of enrolments is part of it
+#    paths: {course: /courses, enrolment: /enrolments, student: /students}
+#    login_path: /auth/login
+#    refresh_path: /auth/refresh
 
 routes:
   - name: crm

@@ -1,46 +1,45 @@
 """The one owner of an account's access token: it signs in, renews ahead of time and knows when to leave the vendor alone.
 
-Tokens are in memory only; lifetimes count on the monotonic clock from receipt.
+All agents share one token per account through a store: whoever holds the claim signs in, stores what it got and only then
+uses it; the others take that over. Without a key the tokens stay in memory, each agent signs in for itself, and only their
+health is shared. Lifetimes count on the monotonic clock from receipt.
 """
 
 import contextlib
 import copy
-import math
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 import anyio
-import httpx
+import msgspec
 
-from connectors.auth import SignIn, Token
-from connectors.decoding import what_is_wrong
-from connectors.errors import AuthRefused, Forbidden, Misconfigured, Throttled, Unreadable, VendorError
-from connectors.http import told
-from connectors.statuses import Refuses, by_status, said_by
+from agent.sharing import Shared, Sharing, error_of
+from agent.signin import LAST_WORD, Send, SignsIn, Spent, signed_in, to_the_end
+from agent.standing import Standing
+from agent.vault import MAKE_ONE, VARIABLE, Vault
+from connectors.auth import Token
+from connectors.errors import AuthRefused, Misconfigured, Unavailable, VendorError
+from events.ledger import LedgerUnavailable
+from events.tokens import Held, MemoryTokenStore, Moved, Taken, TokenStore
 from schemas.facts import TokenState
-from schemas.settings import MissingReferenceError
 
-RENEW_AT = 0.8  # of a token's life
-JITTER = 0.05
-UNKNOWN_LIFETIME = 300.0  # seconds, where the vendor's figure is no lifetime at all
-LONGEST_LIFETIME = 366 * 86400.0
-REFUSED_QUIET = 60.0  # seconds between sign-ins while the credentials are refused
-FAILED_QUIET = 5.0  # seconds after a failure of the token endpoint, doubled up to REFUSED_QUIET
 GLANCE = 5.0  # seconds; how often the background renewal looks whether a token has come
+LOOK_AGAIN = 0.2  # seconds between two looks whether the agent that signs in is done
+PATIENCE = 40.0  # seconds of such looks: longer than any claim lasts
+BUS_PAUSE = 1.0  # seconds until the store is asked again while the token still serves without it
+
+log = logging.getLogger("vendorwire.tokens")
 
 
-class SignsIn(Refuses, Protocol):
-    """What signing in needs of a connector."""
+class _Unsaved(msgspec.Struct, frozen=True):
+    """A new token that the store has not got yet, when it was received, and what was known when it was asked for."""
 
-    @property
-    def vendor(self) -> str: ...
-
-    @property
-    def name(self) -> str: ...
-
-    def sign_in(self, token: Token | None) -> SignIn: ...
+    token: Token
+    received: float
+    before: Token | None
+    after: int
 
 
 class TokenKeeper:
@@ -49,166 +48,251 @@ class TokenKeeper:
     A token that still serves goes on serving while its renewal fails or is refused. Without one, the vendor is asked at
     most once a minute while it refuses the credentials, and callers get the failure at once meanwhile.
 
-    `send` sends a request and returns its reply whatever its status, or raises VendorError (`connectors.api.Sender.send`).
-    `clock` is monotonic, `wall` Unix time; it only dates the facts told to `on_state`.
+    `send` sends a request and returns its reply whatever its status, or raises VendorError (`connectors.http.Sender.send`).
+    `store` and `vault` are what the agents share; left out, this process is alone. `clock` is monotonic, `wall` Unix time; it
+    only dates the facts told to `on_state`. A cancelled sign-in still has `last_word` seconds to end and be stored.
     """
 
     def __init__(
         self,
         connector: SignsIn,
-        send: Callable[[httpx.Request], Awaitable[httpx.Response]],
+        send: Send,
         on_state: Callable[[TokenState], None],
         *,
         rng: random.Random,
+        store: TokenStore | None = None,
+        vault: Vault | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        last_word: float = LAST_WORD,
     ) -> None:
         self._connector = connector
         self._send = send
         self._on_state = on_state
-        self._rng = rng
+        self._sharing = Sharing(store or MemoryTokenStore(clock), vault or Vault(), connector.name, connector)
         self._clock = clock
         self._wall = wall
         self._sleep = sleep
+        self._last_word = last_word
         self._lock = anyio.Lock()
-        self._token: Token | None = None
-        self._seed: Token | None = None  # what the next sign-in renews
-        self._due = math.inf  # when to renew; never, until somebody has asked for a token
-        self._expires = -math.inf
-        self._doubted = False  # the vendor refused the last token before its time
-        self._trial_ends = -math.inf  # until then, a token that replaced a refused one brings no further sign-in
-        self._quiet_until = -math.inf
-        self._trouble: VendorError | None = None  # why it is quiet
-        self._failures = 0  # running
+        self._standing = Standing(clock, rng)
+        self._unsaved: _Unsaved | None = None
+        self._warned = False
 
     def __repr__(self) -> str:
         return f"TokenKeeper({self._connector.vendor}/{self._connector.name})"
 
     async def token(self) -> Token:
-        """A token that is not known to be expired or refused; signs in or renews where needed. Raises VendorError."""
-        token, now = self._token, self._clock()
-        if token is not None and now < self._due:
-            return token
-        if token is not None and now < self._expires and self._lock.locked():
-            return token  # somebody is renewing it; until then it still serves
+        """A token that is not known to be expired or refused; signs in or renews where needed.
+
+        Raises VendorError, and LedgerUnavailable where the store that all agents share cannot be reached.
+        """
+        standing = self._standing
+        if standing.token is not None and (standing.is_fresh or (standing.serves and self._lock.locked())):
+            return standing.token  # while somebody renews it, it still serves
         async with self._lock:
             return await self._current()
 
     async def renew(self, refused: Token) -> Token:
-        """A token newer than the one the vendor has just refused. Raises VendorError where there is none."""
+        """A token newer than the one the vendor has just refused. Raises as `token` does."""
+        standing = self._standing
         async with self._lock:
-            if self._token is not None and self._token.access == refused.access:
-                self._due = self._expires = -math.inf
-                self._doubted = True
-                if self._clock() < self._trial_ends:
-                    self._be_quiet(AuthRefused("the vendor refuses a token that it has just given"), self._trial_ends)
+            standing.refuse(refused.access)
+            if not standing.serves and standing.on_trial:
+                await self._give_up(AuthRefused("the vendor refuses a token that it has just given"))
             return await self._current()
+
+    async def prepare(self) -> None:
+        """Take over what is stored, and bring it under the first key. Raises Misconfigured where no key opens it, as `token`."""
+        with contextlib.suppress(Moved):  # another agent has just done it
+            held = await self._sharing.reseal()
+            if held is not None:
+                self.learn(held)
 
     async def keep(self) -> None:
         """Renew ahead of time, for ever; the caller's task group owns it."""
         while True:
-            wait = max(self._due, self._quiet_until) - self._clock()
+            wait = max(self._standing.due, self._standing.quiet_until) - self._clock()
             if wait <= 0:
-                with contextlib.suppress(VendorError):  # told to on_state; the poll that needs the token raises it
+                with contextlib.suppress(VendorError, LedgerUnavailable):  # the poll that needs the token raises it
                     await self.token()
             await self._sleep(min(max(wait, 1.0), GLANCE))
 
+    def learn(self, held: Held) -> None:
+        """What some agent, this one or another, has stored; passed over where it is older than what is known."""
+        if held.revision > self._standing.revision:
+            with contextlib.suppress(Misconfigured):  # the trouble is told
+                self._take_over(self._opened(held))
+            self._tell()
+
     async def _current(self) -> Token:
         """The token, renewed if it is due. The lock is held, so one of many waiters does it for all."""
-        token, now = self._token, self._clock()
-        usable = token is not None and now < self._expires
-        if token is not None and usable and (now < self._due or now < self._quiet_until):
-            return token
-        if self._trouble is not None and now < self._quiet_until:
-            raise copy.copy(self._trouble)  # a copy: many tasks raise it, each with its own traceback
+        standing = self._standing
+        if standing.token is not None and standing.serves and (standing.rests or standing.is_fresh):
+            return standing.token
+        if standing.trouble is not None and standing.rests:
+            raise copy.copy(standing.trouble)  # a copy: many tasks raise it, each with its own traceback
         try:
-            fresh = await self._signed_in()
-        except VendorError as error:
-            self._note_failure(error)
-            if token is not None and usable and self._clock() < self._expires:
-                return token
-            raise
-        self._store(fresh)
-        return fresh
+            await self._refresh()
+        except (VendorError, LedgerUnavailable) as error:
+            if standing.token is None or not standing.serves:
+                raise
+            if isinstance(error, LedgerUnavailable):
+                standing.be_quiet(BUS_PAUSE)
+        if standing.token is None or not standing.serves:
+            raise Unavailable("the token ran out while it was on its way")
+        return standing.token
 
-    def _store(self, token: Token) -> None:
-        now = self._clock()
-        lifetime = token.lifetime if 0 < token.lifetime <= LONGEST_LIFETIME else UNKNOWN_LIFETIME
-        self._token = self._seed = token
-        self._due = now + lifetime * (RENEW_AT + self._rng.uniform(-JITTER, JITTER))
-        self._expires = now + lifetime
-        self._trial_ends = now + REFUSED_QUIET if self._doubted else -math.inf
-        self._doubted = False
-        self._quiet_until = -math.inf
-        self._trouble = None
-        self._failures = 0
+    async def _refresh(self) -> None:
+        """Take over a fresh token, or sign in while all others wait; while another agent does, the present one serves on."""
+        for _ in range(int(PATIENCE / LOOK_AGAIN)):
+            if await self._look():
+                return
+            taken = await to_the_end(self._claimed, self._last_word)
+            if taken is None:
+                return
+            trouble = error_of(taken)
+            if trouble is not None:
+                self._standing.be_quiet(max(taken.left, LOOK_AGAIN), trouble)
+                self._tell()
+                raise trouble
+            if self._standing.serves:
+                self._standing.be_quiet(LOOK_AGAIN)
+                return
+            await anyio.sleep(LOOK_AGAIN)
+        raise Unavailable(f"another agent has been signing in for {PATIENCE:g} s")
+
+    async def _look(self) -> bool:
+        """Whether the token serves and is not due, after a look at the store."""
+        if self._unsaved is not None:
+            await self._save(self._unsaved)
+        held = await self._sharing.read()
+        if held is None:
+            self._standing.revision = 0
+        elif held.revision != self._standing.revision:
+            self._take_over(self._opened(held))
+            self._tell()
+        return self._standing.is_fresh
+
+    async def _claimed(self) -> Taken | None:
+        """Sign in under the claim; who has it, where it is another's."""
+        claim = await self._sharing.claim()
+        if isinstance(claim, Taken):
+            return claim
+        rests = False
+        try:
+            if not await self._look() and (failure := await self._sign_in()) is not None:
+                error, quiet = failure
+                rests = await self._leave_alone(claim, error, quiet)
+                raise error
+        finally:
+            if not rests and self._unsaved is None:  # else another agent would renew with what is spent
+                with anyio.move_on_after(1, shield=True), contextlib.suppress(LedgerUnavailable):
+                    await self._sharing.release(claim)
+        return None
+
+    async def _sign_in(self) -> tuple[VendorError, float] | None:
+        """Nothing, when the new token is stored and in use; else what failed, and for how long to leave the vendor alone."""
+        standing = self._standing
+        seed, before, after = standing.seed(), standing.token, standing.revision
+        try:
+            token = await signed_in(self._connector, self._send, seed, self._wall)
+        except (Spent, VendorError) as error:
+            if standing.revision != after and standing.is_fresh:
+                return None  # another token was stored meanwhile: a person has consented
+            why = error.why if isinstance(error, Spent) else error
+            return why, standing.failed(why, spent=isinstance(error, Spent))
+        self._unsaved = _Unsaved(token, self._clock(), before, after)
+        self._warn_of_rotation(seed.refresh if seed else self._sharing.consent(), token)
+        await self._save(self._unsaved)
         self._tell("renewed")
+        return None
 
-    def _note_failure(self, error: VendorError) -> None:
-        quiet = min(FAILED_QUIET * 2**self._failures, REFUSED_QUIET)
-        if isinstance(error, AuthRefused | Misconfigured):
-            quiet = REFUSED_QUIET
-        elif isinstance(error, Throttled):
-            quiet = error.retry_after or REFUSED_QUIET
-        self._failures = min(self._failures + 1, 10)
-        self._due = min(self._due, self._clock())
-        self._be_quiet(error, self._clock() + quiet, "refused" if isinstance(error, AuthRefused) else "failed")
+    async def _give_up(self, error: AuthRefused) -> None:
+        """Another sign-in would bring nothing but another such token: wait, all agents."""
+        pause = self._standing.on_trial
+        self._standing.failed(error, spent=False)
+        self._standing.be_quiet(pause, error)
+        self._tell()
+        await self._note()
+        with contextlib.suppress(LedgerUnavailable):
+            claim = await self._sharing.claim()
+            if not isinstance(claim, Taken):
+                await self._sharing.rest(claim, error, pause)
 
-    def _be_quiet(self, trouble: VendorError, until: float, renewal: str = "") -> None:
-        self._trouble, self._quiet_until = trouble, until
-        self._tell(renewal)
+    async def _leave_alone(self, claim: int, error: VendorError, quiet: float) -> bool:
+        """Tell all agents; whether the claim now keeps them from asking."""
+        self._tell("refused" if isinstance(error, AuthRefused) else "failed")
+        await self._note()
+        with contextlib.suppress(LedgerUnavailable):
+            await self._sharing.rest(claim, error, quiet)
+            return True
+        return False
 
-    def _tell(self, renewal: str) -> None:
-        left = self._expires - self._clock()
+    async def _save(self, new: _Unsaved) -> None:
+        """Store a new token, then use it. What another agent stored meanwhile is taken over, unless it is the one before."""
+        standing, sharing, after = self._standing, self._sharing, new.after
+        known = {new.token.access, new.before.access if new.before else ""}
+        sealed = sharing.sealed(new.token)
+        for _ in range(3):
+            entry = standing.entry_of(new.token, sealed, self._clock() - new.received)
+            try:
+                standing.revision = await sharing.write(entry, after)
+            except Moved:
+                held = await sharing.read()
+                there = self._opened(held) if held else None
+                after = held.revision if held else 0
+                if there is not None and there.token is not None and there.token.access not in known:
+                    self._unsaved = None
+                    self._take_over(there)
+                    return
+                continue
+            except LedgerUnavailable:
+                if sharing.has_key:
+                    raise
+            self._unsaved, standing.entry = None, entry
+            standing.be_quiet(float("-inf"))
+            standing.take(new.token, entry, 0.0)
+            return
+        raise LedgerUnavailable("the token could not be stored: others kept storing theirs")
+
+    async def _note(self) -> None:
+        """Store what is known to be wrong. That it cannot be stored is no further trouble."""
+        with contextlib.suppress(Moved, LedgerUnavailable):
+            self._standing.revision = await self._sharing.write(self._standing.entry, self._standing.revision)
+
+    def _opened(self, held: Held) -> Shared:
+        try:
+            return self._sharing.opened(held)
+        except Misconfigured as error:
+            self._standing.be_quiet(GLANCE, error)
+            self._tell()
+            raise
+
+    def _take_over(self, shared: Shared) -> None:
+        self._standing.take_over(shared, keyless=not self._sharing.has_key)
+
+    def _tell(self, renewal: str = "") -> None:
+        left = self._standing.left
         self._on_state(
             TokenState(
                 vendor=self._connector.vendor,
                 account=self._connector.name,
-                healthy=left > 0 and not isinstance(self._trouble, AuthRefused),
+                healthy=self._standing.is_healthy,
                 expires_at=self._wall() + left if left > 0 else None,
                 renewal=renewal,
             )
         )
 
-    async def _signed_in(self) -> Token:
-        """A new token: by renewal where there is one to renew, and all anew where the vendor refuses to renew it."""
-        if self._seed is not None:
-            with contextlib.suppress(AuthRefused):
-                return await self._drive(self._connector.sign_in(self._seed))
-            self._seed = None  # spent: from now on it would only be a second refused sign-in each time
-        return await self._drive(self._connector.sign_in(None))
-
-    async def _drive(self, steps: SignIn) -> Token:
-        """Send each request of a sign-in and hand back its reply, until the token is there."""
-        where = "signing in"
-        reply: httpx.Response | None = None
-        with contextlib.closing(steps):
-            while True:
-                try:
-                    request = next(steps) if reply is None else steps.send(reply)
-                except StopIteration as done:
-                    token: Token = done.value
-                    return token
-                except MissingReferenceError as error:
-                    raise Misconfigured(str(error)) from None
-                except (ValueError, RecursionError) as error:
-                    reason = what_is_wrong(error)
-                    break
-                where = told(request)
-                reply = await self._send(request)
-                self._raise_if_refused(reply)
-        raise Unreadable(f"{where}: {reason}")
-
-    def _raise_if_refused(self, reply: httpx.Response) -> None:
-        """Signing in is not renewable, and needs no grant: a 400, 401 or 403 means the credentials, unless the vendor says
-        something else.
-        """
-        said = said_by(self._connector, reply)
-        if isinstance(said, AuthRefused):
-            raise AuthRefused(str(said))
-        if isinstance(said, Forbidden) or (said is None and reply.status_code in {400, 401, 403}):
-            raise AuthRefused(f"{told(reply.request)}: the vendor refused the credentials ({reply.status_code})")
-        failure = said or by_status(reply, self._wall())
-        if failure is not None:
-            raise failure
+    def _warn_of_rotation(self, before: str | None, token: Token) -> None:
+        if self._warned or self._sharing.has_key or self._connector.signs_in_anew or token.refresh == before:
+            return
+        self._warned = True
+        log.warning(
+            "the vendor has replaced the refresh token, and there is no key to keep the new one with: "
+            "a restart, or a second agent, loses the consent. Set %s (%s)",
+            VARIABLE,
+            MAKE_ONE,
+            extra={"vendor": self._connector.vendor, "account": self._connector.name},
+        )

@@ -8,12 +8,15 @@ import httpx
 import msgspec
 
 from agent.config import Config
-from agent.poller import Watched
+from agent.signin import DEADLINE
 from agent.tokens import TokenKeeper
+from agent.vault import Vault
+from agent.watched import Watched
 from connectors.api import Api
 from connectors.base import Connector
 from connectors.budget import Pacer
 from connectors.http import Sender, open_http
+from events.tokens import TokenStore
 from schemas.changes import Scope
 from schemas.facts import Fact, VendorAnswered
 
@@ -25,9 +28,20 @@ class Account(msgspec.Struct, frozen=True):
     tokens: TokenKeeper
 
 
+class Shelf(msgspec.Struct, frozen=True):
+    """Where the agents keep their tokens, and the keys to it."""
+
+    store: TokenStore
+    vault: Vault
+
+
 @asynccontextmanager
 async def opened(
-    config: Config, tell: Callable[[Fact], None], rng: random.Random, only: str | None = None
+    config: Config,
+    tell: Callable[[Fact], None],
+    rng: random.Random,
+    shelf: Shelf,
+    only: str | None = None,
 ) -> AsyncIterator[dict[str, Account]]:
     """Every configured account by name, or `only` one, for as long as the block lasts. Nothing is asked of a vendor yet."""
     async with AsyncExitStack() as stack:
@@ -35,7 +49,7 @@ async def opened(
         for connector in config.accounts:
             if only is None or connector.name == only:
                 http = await stack.enter_async_context(open_http())
-                accounts[connector.name] = _account(config, connector, http, tell, rng)
+                accounts[connector.name] = _account(config, connector, http, tell, rng, shelf)
         yield accounts
 
 
@@ -45,14 +59,28 @@ def scope(connector: Connector, resource: str) -> Scope:
 
 
 def _account(
-    config: Config, connector: Connector, http: httpx.AsyncClient, tell: Callable[[Fact], None], rng: random.Random
+    config: Config,
+    connector: Connector,
+    http: httpx.AsyncClient,
+    tell: Callable[[Fact], None],
+    rng: random.Random,
+    shelf: Shelf,
 ) -> Account:
-    tokens = TokenKeeper(connector, Sender(http).send, tell, rng=rng)
     pacer = Pacer(connector.pace, floor=connector.quota_floor)
 
     def answered(status: str, remaining: float | None) -> None:
         tell(VendorAnswered(vendor=connector.vendor, account=connector.name, status=status, remaining=remaining))
 
+    async def send(request: httpx.Request) -> httpx.Response:
+        status = "error"
+        try:
+            reply = await Sender(http, deadline=DEADLINE).send(request)
+            status = str(reply.status_code)
+            return reply
+        finally:
+            answered(status, pacer.left())
+
+    tokens = TokenKeeper(connector, send, tell, rng=rng, store=shelf.store, vault=shelf.vault)
     watched = Watched(
         connector=connector,
         api=Api(connector, tokens, http, pacer, answered),

@@ -14,7 +14,7 @@ import msgspec
 from connectors.auth import Credentials, Token
 from connectors.budget import Pacer
 from connectors.decoding import decode
-from connectors.errors import AuthRefused, Misconfigured, NothingThere, Throttled, VendorError
+from connectors.errors import AuthRefused, Forbidden, Misconfigured, NothingThere, Throttled, VendorError
 from connectors.http import DEADLINE, MAX_BYTES, Sender, told
 from connectors.statuses import Refuses, by_status, said_by
 
@@ -68,10 +68,12 @@ class Api:
         params: Sequence[tuple[str, str]] = (),
         *,
         absent: T | None = None,
+        forbidden: T | None = None,
     ) -> T:
         """GET a path under the base URL and decode the reply. Raises VendorError.
 
-        `absent` is the answer where the vendor says that nothing is there; without it NothingThere is raised.
+        `absent` is the answer where the vendor says that nothing is there; without it NothingThere is raised. `forbidden` is
+        the answer where the vendor does not grant it: for what is only good to know.
         """
         try:
             reply = await self._ask(lambda: httpx.Request("GET", self._url(path, params)))
@@ -79,6 +81,10 @@ class Api:
             if absent is None:
                 raise
             return absent
+        except Forbidden:
+            if forbidden is None:
+                raise
+            return forbidden
         return decode(reply.content, decoder, told(reply.request))
 
     async def post(

@@ -1,7 +1,7 @@
 """Signing in, as a generator: it yields requests and receives replies, so a vendor's login is a few pure lines."""
 
 from collections.abc import Generator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import httpx
 import msgspec
@@ -36,4 +36,27 @@ class Credentials(Protocol):
 
     async def renew(self, refused: Token) -> Token:
         """A token newer than the one the vendor has just refused. Raises AuthRefused where there is none."""
+        ...
+
+
+@runtime_checkable
+class Consents(Protocol):
+    """A vendor to whom a person consents once, in the browser; a code comes back, and is exchanged for tokens."""
+
+    @property
+    def redirect_uri(self) -> str:
+        """Where the vendor sends the browser, with the code, unless another place is named."""
+        ...
+
+    @property
+    def needs_consent(self) -> bool:
+        """Whether nothing is configured to sign in with."""
+        ...
+
+    def consent(self, redirect_uri: str, state: str) -> str:
+        """The address to open; `state` comes back with the code."""
+        ...
+
+    def exchange(self, code: str, redirect_uri: str) -> SignIn:
+        """The tokens for a code; `redirect_uri` as it was given to `consent`."""
         ...

@@ -22,12 +22,27 @@ FirstSync = Literal["baseline", "events"]
 
 
 class Resource(msgspec.Struct, frozen=True, kw_only=True):
-    """One kind of record a vendor has. `every` is the default interval, `changes` its verbs, most telling first."""
+    """One kind of record a vendor has. `every` is the default interval, `changes` its verbs, most telling first.
+
+    `incremental`: it has a cursor and is swept whole every `reconcile`; otherwise each poll is a whole sweep. The cursor is
+    the newest vendor time read; with `by_our_clock` it is the time of the last poll that read everything it asked for, for
+    vendors that are asked what changed in the last minutes.
+    `only`: its own changes are all that is told; that a record came or went is not.
+    `sudden`: a change that, when more than half of a large fleet shows it at once, is the vendor's fault and not told.
+    `vouched_by`: another resource of the vendor whose stored record of the same key may tell more (`Page.vouched`).
+    `feed`: it is no set of records but a stream, read by `Connector.follow`; `told` is then what its events hold.
+    """
 
     record: type[Record]
     every: timedelta
     changes: tuple[str, ...] = ()
-    incremental: bool = False  # has a cursor; swept whole every `reconcile`. Otherwise each poll is a whole sweep
+    incremental: bool = False
+    by_our_clock: bool = False
+    only: bool = False
+    sudden: str = ""
+    vouched_by: str = ""
+    feed: bool = False
+    told: type[msgspec.Struct] | None = None
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,13 +61,50 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
 
     `to_record` raises Unreadable (naming the path) for an item it cannot map; `key_of` reads only the item's key.
     `context` is whatever else the mapping depends on (a property's zone, say): the same bytes under another context are
-    mapped anew.
+    mapped anew. `timed`: it depends on the time of the reading, so that nothing is known from bytes alone.
+    `vouched` is given a record that is `in_doubt` and what the resource's `vouched_by` has stored under its key; it answers
+    the record to keep.
     """
 
     items: Sequence[msgspec.Raw]
     to_record: Callable[[msgspec.Raw], Record]
     key_of: Callable[[msgspec.Raw], str]
     context: str = ""
+    timed: bool = False
+    in_doubt: Callable[[Record], bool] | None = None
+    vouched: Callable[[Record, Record], Record] | None = None
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True):
+    """What to read of a feed: from `start` to `end`, of one part, and of one `source` in it (such as a device) or of all."""
+
+    resource: str
+    part: str
+    start: datetime
+    end: datetime
+    source: str = ""
+
+
+class Point(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of a feed: which source it comes from, its time in UTC (which is its key), and what its event tells of it."""
+
+    source: str
+    at: datetime
+    value: msgspec.Struct
+
+
+class Points(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of a feed. `to_point` raises Unreadable (naming the path) for an item it cannot map."""
+
+    items: Sequence[msgspec.Raw]
+    to_point: Callable[[msgspec.Raw], Point]
+
+
+class Feeding(msgspec.Struct, frozen=True, kw_only=True):
+    """How a feed is read: again for so long before its cursor (late uploads), and in windows no longer than this."""
+
+    overlap: timedelta
+    window: timedelta
 
 
 class Connector(msgspec.Struct, frozen=True, kw_only=True, tag_field="vendor", forbid_unknown_fields=True):
@@ -62,6 +114,8 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True, tag_field="vendor", f
     default_budget: ClassVar[Budget]
     quota_floor: ClassVar[int] = 0  # requests of the vendor's own counter that are left to its other users
     looks_up: ClassVar[frozenset[str]] = frozenset()  # resources that can be asked for by id
+    looks_up_at_once: ClassVar[int] = 1  # records that one such request asks for
+    signs_in_anew: ClassVar[bool] = True  # `sign_in(None)` uses nothing up: it may follow any failure to renew
 
     name: str
     base_url: str
@@ -96,7 +150,8 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True, tag_field="vendor", f
         return self.budget or self.default_budget
 
     def sign_in(self, token: Token | None) -> SignIn:
-        """Sign in; with a token that has run out or was refused, renew it."""
+        """Sign in; with a token, renew it. `token.lifetime` is what is left of its life: not above 0 once it has run out or
+        was refused."""
         raise NotImplementedError
 
     def authorize(self, request: httpx.Request, token: Token) -> None:
@@ -122,6 +177,18 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True, tag_field="vendor", f
     def covers(self, query: Query, record: Record) -> bool:
         """Whether a whole read of this part would have listed this stored record, were it still there."""
         return True
+
+    def patience(self, resource: str) -> timedelta | None:
+        """For how long a record's silence says nothing, where `sudden` tells of silence."""
+        return None
+
+    def feeding(self, resource: str) -> Feeding:
+        """How a feed is read."""
+        raise NotImplementedError
+
+    def follow(self, api: Api, span: Span) -> AsyncIterator[Points]:
+        """Read a feed page by page. Ending without an error means that every page was read."""
+        raise NotImplementedError
 
     def look_up(self, api: Api, query: Query, records: Sequence[Record]) -> AsyncIterator[Page]:
         """Ask by id for records that a whole read did not list, where `looks_up`. What it does not give either is missing."""

@@ -1,9 +1,10 @@
 """Octorate, a channel manager for hotels.
 
-Signs in with the refresh token a person's consent gave once; a renewal may return no refresh token, then the old one
-stays good. Reads reservations per accommodation: incrementally by MODIFIED_BETWEEN, CREATETIME and CANCELLATION around
-the cursor, whole by STAY over a window of days. Odd: a 403 means four things, told apart by the body's `type`; paging
-data lies; query days are Rome days; stays are instants that become local dates only in the accommodation's zone.
+Signs in with the refresh token a person's consent gave once, configured or stored; a renewal may return no refresh token,
+then the old one stays good. Reads reservations per accommodation: incrementally by MODIFIED_BETWEEN, CREATETIME and
+CANCELLATION around the cursor, whole by STAY over a window of days. Odd: a 403 means four things, told apart by the body's
+`type`; paging data lies; query days are Rome days; stays are instants that become local dates only in the
+accommodation's zone.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from types import MappingProxyType
 from typing import ClassVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
 import httpx
@@ -44,7 +45,6 @@ ACCOMMODATION = "/rest/v1/accommodation"
 RESERVATION = "/rest/v1/reservation"
 INCREMENTAL = ("MODIFIED_BETWEEN", "CREATETIME", "CANCELLATION")
 PAGE_SIZE = 200  # the largest that is allowed
-LOOK_UP_SIZE = 50  # ids in one query string
 MOST_PAGES = 250  # of one question: 50,000 bookings of one accommodation
 
 _listing = msgspec.json.Decoder(wire.Listing | list[msgspec.Raw])
@@ -58,7 +58,10 @@ _refusal = msgspec.json.Decoder(wire.Refusal)
 
 
 class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
-    """An Octorate account. `accommodations`: the ids to read; left out, all that the token may see."""
+    """An Octorate account. `accommodations`: the ids to read; left out, all that the token may see.
+
+    `refresh_token` may be left out where `vendorwire authorize` stores one.
+    """
 
     resources: ClassVar[Mapping[str, Resource]] = MappingProxyType(
         {
@@ -72,21 +75,30 @@ class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
         }
     )
     looks_up: ClassVar[frozenset[str]] = frozenset({"booking"})
+    looks_up_at_once: ClassVar[int] = 50  # ids in one query string
+    signs_in_anew: ClassVar[bool] = False  # it would use the configured refresh token, which may be spent
     default_budget: ClassVar[Budget] = Budget(requests=100, per=Duration(minutes=5))  # about, per accommodation
     quota_floor: ClassVar[int] = 10  # the quota is shared with the vendor's other integrations: leave them some
 
     client_id: str
     client_secret: Secret
-    refresh_token: Secret
+    refresh_token: Secret | None = None
     base_url: str = "https://api.octorate.com/connect"
     accommodations: tuple[str, ...] = ()
     # Assumed, not documented:
     window_past: Duration = Duration(days=30)  # how far a whole read looks back and ahead
     window_ahead: Duration = Duration(days=540)
     token_lifetime: Duration = Duration(hours=24)  # where a reply does not tell
+    consent_url: str = "https://admin.octorate.com/octobook/identity/oauth.xhtml"
+    redirect_uri: str = (
+        "https://localhost/vendorwire"  # one that is registered with Octorate; nothing need answer there
+    )
+    grant_type: str = "code"  # of the exchange; some clients send authorization_code
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not self.consent_url.startswith("https://") and not self.base_url.startswith("http://"):
+            raise ValueError("consent_url must be an https address")
         if not self.client_id.strip():
             raise ValueError("client_id is empty")
         if not all(each.strip() for each in self.accommodations):
@@ -101,19 +113,34 @@ class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
         named = msgspec.structs.replace(known, requests=known.requests * max(len(self.accommodations), 1))
         return self.budget or named
 
+    @property
+    def needs_consent(self) -> bool:
+        """Whether nothing is configured to sign in with."""
+        return self.refresh_token is None
+
     def sign_in(self, token: Token | None) -> SignIn:
-        """Renew with the refresh token last given, or the configured one."""
-        refresh = (token and token.refresh) or self.refresh_token.reveal()
-        reply = yield httpx.Request(
-            "POST",
-            self.base_url.rstrip("/") + "/rest/v1/identity/refresh",
-            data={
-                "client_id": self.client_id,
-                "client_secret": self.client_secret.reveal(),
-                "refresh_token": refresh,
-                "grant_type": "refresh_token",
-            },
-        )
+        """Renew with the refresh token last given, or the configured one. Raises AuthRefused where there is none."""
+        refresh = token.refresh if token else None
+        if refresh is None and self.refresh_token is not None:
+            refresh = self.refresh_token.reveal()
+        if refresh is None:
+            raise AuthRefused(f"Octorate needs a person's consent: run `vendorwire authorize {self.name}`")
+        return (yield from self._ask("refresh", refresh, refresh_token=refresh, grant_type="refresh_token"))
+
+    def consent(self, redirect_uri: str, state: str) -> str:
+        """The address a person opens to consent; Octorate sends the browser on to `redirect_uri`, which it must know."""
+        query = {"client_id": self.client_id, "redirect_uri": redirect_uri, "state": state}
+        return f"{self.consent_url}?{urlencode(query)}"
+
+    def exchange(self, code: str, redirect_uri: str) -> SignIn:
+        """The tokens for a code, which is good for about a minute."""
+        return (yield from self._ask("token", None, code=code, redirect_uri=redirect_uri, grant_type=self.grant_type))
+
+    def _ask(self, what: str, refresh: str | None, **fields: str) -> SignIn:
+        """Tokens; where none comes to renew them with, `refresh` stays good."""
+        client = {"client_id": self.client_id, "client_secret": self.client_secret.reveal()}
+        url = f"{self.base_url.rstrip('/')}/rest/v1/identity/{what}"
+        reply = yield httpx.Request("POST", url, data={**client, **fields})
         answer = _token.decode(reply.content)
         lifetime = _lifetime(answer, reply.headers.get("Date"), self.token_lifetime)
         return Token(access=answer.access_token, refresh=answer.refresh_token or refresh, lifetime=lifetime)
@@ -173,8 +200,8 @@ class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
 
     async def look_up(self, api: Api, query: Query, records: Sequence[Record]) -> AsyncIterator[Page]:
         """Ask for bookings by id."""
-        for start in range(0, len(records), LOOK_UP_SIZE):
-            ids = [("ids[]", record.id) for record in records[start : start + LOOK_UP_SIZE]]
+        for start in range(0, len(records), self.looks_up_at_once):
+            ids = [("ids[]", record.id) for record in records[start : start + self.looks_up_at_once]]
             async for page in self._bookings(api, query.part, ids):
                 yield page
 

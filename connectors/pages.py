@@ -1,14 +1,36 @@
 """Reading a numbered listing to its end, without believing anything the vendor says about its paging."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
 
 import msgspec
 from xxhash import xxh3_128_digest
 
-from connectors.errors import Unreadable
+from connectors.errors import Forbidden, NothingThere, Unavailable, Unreadable, VendorError
+
+T = TypeVar("T")
 
 LONGEST = 10_000  # items on one page where no size was asked for
 TOLERANCE = 10  # a page may be this many times longer than asked for
+
+
+async def each(keys: Iterable[str], read: Callable[[str], AsyncIterator[T]]) -> AsyncIterator[T]:
+    """Read one after the other, such as the calendar of each property. One that fails does not stop the others.
+
+    One that is not there any more is passed over. Raises the first failure once all have been read, or at once where it is
+    no failure of one alone (refused credentials, a throttled account).
+    """
+    failure: VendorError | None = None
+    for key in keys:
+        try:
+            async for item in read(key):
+                yield item
+        except NothingThere:
+            continue
+        except (Forbidden, Unavailable, Unreadable) as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
 
 
 async def numbered(

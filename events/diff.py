@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import xxhash
 
 from schemas.changes import CREATED, DELETED, MODIFIED, RESTORED, Change
-from schemas.records import Booking, BookingStatus, Record
+from schemas.energy import Device, DeviceStatus
+from schemas.records import Booking, BookingStatus, Property, PropertyStatus, Record
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 _encoder = msgspec.json.Encoder()
 
@@ -29,19 +32,13 @@ class Stored(msgspec.Struct, frozen=True):
     record: Record | None
 
 
-def compared(record: Record) -> tuple[str, ...]:
-    """The names of the fields that make a change."""
-    return tuple(name for name in record.__struct_fields__ if name not in record.volatile)
-
-
 def digest(record: Record) -> int:
     """64 bits over the fields that make a change: equal for equal states, however the vendor wrote them."""
-    return xxhash.xxh3_64_intdigest(_encoder.encode([getattr(record, name) for name in compared(record)]))
+    return xxhash.xxh3_64_intdigest(_encoder.encode([_in_order(getattr(record, name)) for name in record.compared()]))
 
 
-def changed_fields(before: Record, after: Record) -> tuple[str, ...]:
-    """The fields that differ, without the volatile ones."""
-    return tuple(name for name in compared(after) if getattr(before, name) != getattr(after, name))
+def _in_order(value: object) -> object:
+    return sorted(value.items()) if isinstance(value, dict) else value
 
 
 class Unknown(msgspec.Struct, frozen=True):
@@ -74,7 +71,7 @@ def decide(key: str, stored: Stored | None, after: Record, verbs: Sequence[str],
         return Change(key=key, version=1, verb=unknown.verb, before=None, after=after, first_sync=unknown.first)
     if stored.record is None:
         return Change(key=key, version=stored.version + 1, verb=RESTORED, before=None, after=after)
-    fields = changed_fields(stored.record, after)
+    fields = tuple(after.differences(stored.record))
     if not fields:
         return None
     if all(after.added_in.get(name, 1) > stored.schema for name in fields):
@@ -100,11 +97,25 @@ def most_telling(before: Record, after: Record, verbs: Iterable[str]) -> str:
     return next((verb for verb in verbs if _TELLS[verb](before, after)), MODIFIED)
 
 
-def _became(status: BookingStatus) -> Callable[[Any, Any], bool]:
-    def tells(before: Booking, after: Booking) -> bool:
-        return before.status != status and after.status == status
+def _became(status: str) -> Callable[[Any, Any], bool]:
+    def tells(before: Any, after: Any) -> bool:
+        return bool(before.status != status and after.status == status)
 
     return tells
+
+
+def _ceased(status: str, *others: str) -> Callable[[Any, Any], bool]:
+    """It was that, and is now something else, or one of the others."""
+
+    def tells(before: Any, after: Any) -> bool:
+        return bool(before.status == status != after.status) and (not others or after.status in others)
+
+    return tells
+
+
+def _reinstated(before: Property, after: Property) -> bool:
+    out = {PropertyStatus.WITHDRAWN, PropertyStatus.SUSPENDED}
+    return before.status in out and after.status is PropertyStatus.ACTIVE
 
 
 def _checked_in(before: Booking, after: Booking) -> bool:
@@ -119,18 +130,32 @@ def _no_show(before: Booking, after: Booking) -> bool:
     return not before.no_show and after.no_show is True
 
 
+def _control_changed(before: Device, after: Device) -> bool:
+    return before.controls != after.controls
+
+
 _TELLS: Mapping[str, Callable[[Any, Any], bool]] = MappingProxyType(
     {
-        "cancelled": _became(BookingStatus.CANCELLED),
+        "cancelled": _became("cancelled"),
         "confirmed": _became(BookingStatus.CONFIRMED),
+        "reactivated": _ceased(BookingStatus.CANCELLED),
         "checked_in": _checked_in,
         "checked_out": _checked_out,
         "no_show": _no_show,
+        "withdrawn": _became("withdrawn"),
+        "suspended": _became(PropertyStatus.SUSPENDED),
+        "reinstated": _reinstated,
+        "changed": lambda before, after: before != after,
+        "offline": _ceased(DeviceStatus.ONLINE, DeviceStatus.OFFLINE),
+        "online": _ceased(DeviceStatus.OFFLINE, DeviceStatus.ONLINE),
+        "deregistered": _became(DeviceStatus.DEREGISTERED),
+        "control_changed": _control_changed,
+        "completed": _became("completed"),
     }
 )
 
 
-def redact(record: Record, paths: Iterable[str]) -> Record:
+def redact(record: T, paths: Iterable[str]) -> T:
     """The record without the named fields (`guest.email`): they are never stored nor published."""
     for path in paths:
         record = _without(record, path.split("."))

@@ -54,6 +54,16 @@ class Names(msgspec.Struct, frozen=True):
     def lanes_bucket(self) -> str:
         return f"{self.prefix}_lanes"
 
+    @property
+    def tokens_bucket(self) -> str:
+        return f"{self.prefix}_tokens"
+
+    def token(self, account: str) -> str:
+        return f"$KV.{self.tokens_bucket}.{account}"
+
+    def token_claim(self, account: str) -> str:
+        return f"$KV.{self.tokens_bucket}.claim.{account}"
+
     def snapshot(self, scope: Scope, key: str) -> str:
         return f"{self._scoped('snapshot', scope)}.{token(key)}"
 

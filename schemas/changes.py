@@ -1,6 +1,7 @@
 """What can happen to a record: the catalogue of vendors, resources and changes, and one change."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from types import MappingProxyType
 
 import msgspec
@@ -67,7 +68,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """One record's step from one version to the next.
 
     `verb` is None where the snapshot is restated without an event (first sync, upgrade). `before` is None for a record
-    that was not there, `after` is None for one that is gone.
+    that was not there, `after` is None for one that is gone. `fields` names what differs. `told` is the event's data where
+    that is not the record, and `at` the vendor's own time of it.
     """
 
     key: str
@@ -77,6 +79,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     after: Record | None
     fields: tuple[str, ...] = ()
     first_sync: bool = False
+    told: msgspec.Struct | None = None
+    at: datetime | None = None
 
     @property
     def record(self) -> Record:

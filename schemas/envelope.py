@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from schemas.changes import CREATED, DELETED, RESTORED, Change, Scope
-from schemas.records import Booking, Record, instant
+from schemas.records import Booking, instant
 
 CONTENT_TYPE = "application/cloudevents+json"
 _NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "urn:vendorwire:event")
@@ -65,6 +65,8 @@ def event_of(change: Change, scope: Scope, *, observed_at: datetime, poll_id: st
 
 
 def _vendor_time(change: Change) -> datetime | None:
+    if change.at is not None:
+        return instant(change.at)
     if change.verb in {DELETED, RESTORED}:  # no vendor tells when
         return None
     before, after = change.before, change.record
@@ -79,15 +81,18 @@ def _vendor_time(change: Change) -> datetime | None:
     return instant(after.changed_at)
 
 
-def _data(change: Change) -> dict[str, Any]:
+def _data(change: Change) -> Any:
+    if change.told is not None:
+        return change.told
     data: dict[str, Any] = {"record": change.record}
-    if change.fields:
-        data["changes"] = {name: _sides(change.before, change.after, name) for name in change.fields}
+    if change.fields and change.before is not None and change.after is not None:
+        differences = change.after.differences(change.before)
+        data["changes"] = {name: _sides(*sides) for name, sides in differences.items()}
     return data
 
 
-def _sides(before: Record | None, after: Record | None, name: str) -> dict[str, Any]:
-    values = {"before": getattr(before, name, None), "after": getattr(after, name, None)}
+def _sides(before: object, after: object) -> dict[str, object]:
+    values = {"before": before, "after": after}
     return {side: value for side, value in values.items() if value is not None}
 
 

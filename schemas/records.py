@@ -2,14 +2,15 @@
 
 A record is what a subscriber reads in `data.record`. It is strict: amounts are decimal money, dates are dates, instants
 are UTC. Fields without a value are left out. `volatile` fields are stored but not compared: a difference in them alone is
-no change. `schema` counts the versions of a record's shape, `added_in` names the version a field came with: a field that the
-stored version did not have yet is restated without an event.
+no change. `by_entry` names mappings whose changes are told entry by entry, with the pattern of the entries' names.
+`schema` counts the versions of a record's shape, `added_in` names the version a field came with: a field that the stored
+version did not have yet is restated without an event.
 """
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import msgspec
 
@@ -68,8 +69,19 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     schema: ClassVar[int] = 1
     added_in: ClassVar[dict[str, int]] = {}
     volatile: ClassVar[frozenset[str]] = frozenset()
+    by_entry: ClassVar[dict[str, str]] = {}
 
     id: str
+
+    @classmethod
+    def compared(cls) -> tuple[str, ...]:
+        """The names of the fields that make a change."""
+        return tuple(name for name in cls.__struct_fields__ if name not in cls.volatile)
+
+    def differences(self, before: Self) -> dict[str, tuple[Any, Any]]:
+        """What makes this record another than it was before: the name of each, its value before, its value now."""
+        sides = {name: (getattr(before, name), getattr(self, name)) for name in self.compared()}
+        return {name: (old, new) for name, (old, new) in sides.items() if old != new}
 
     @property
     def made_at(self) -> datetime | None:
@@ -79,6 +91,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def changed_at(self) -> datetime | None:
         """The vendor's own time of the last change, where it gives one."""
+        return None
+
+    @property
+    def heard_at(self) -> datetime | None:
+        """The last sign of life of what the record tells of, where it has a life of its own."""
         return None
 
 
@@ -109,7 +126,10 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Booking(Record, frozen=True, kw_only=True):
-    """A stay at a property, from any vendor. `arrival` and `departure` are local dates at the property."""
+    """A stay at a property, from any vendor. `arrival` and `departure` are local dates at the property.
+
+    `status_name`: the vendor's own word for the status, where it knows more than three. `notes`: what the guest wrote.
+    """
 
     resource: ClassVar[str] = "booking"
     volatile: ClassVar[frozenset[str]] = frozenset({"updated_at"})
@@ -141,6 +161,17 @@ class Booking(Record, frozen=True, kw_only=True):
     cancelled_at: datetime | None = None
     cancelled_by: str | None = None
     no_show: bool | None = None
+    balance: Money | None = None
+    balance_due: date | None = None
+    deposit: Money | None = None
+    deposit_due: date | None = None
+    security_deposit: Money | None = None
+    commission: Money | None = None
+    discount: Money | None = None
+    pets: int | None = None
+    tags: tuple[str, ...] = ()
+    notes: str | None = None
+    status_name: str | None = None
     booked_at: datetime | None = None
     updated_at: datetime | None = None
 
@@ -153,8 +184,17 @@ class Booking(Record, frozen=True, kw_only=True):
         return self.updated_at
 
 
+class PropertyStatus(StrEnum):
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    WITHDRAWN = "withdrawn"
+
+
 class Property(Record, frozen=True, kw_only=True):
-    """A place that takes bookings. `timezone` is an IANA name; check-in and check-out are local hours."""
+    """A place that takes bookings. `timezone` is an IANA name; check-in and check-out are local hours.
+
+    `status`: whether it is let, where the vendor tells. `listed`: whether it is shown on the vendor's site.
+    """
 
     resource: ClassVar[str] = "property"
 
@@ -173,6 +213,14 @@ class Property(Record, frozen=True, kw_only=True):
     checkin_from: int | None = None
     checkin_until: int | None = None
     checkout_until: int | None = None
+    status: PropertyStatus | None = None
+    listed: bool | None = None
+    bookable_online: bool | None = None
+    reference: str | None = None
+    title: str | None = None
+    owner_id: str | None = None
+    lowest_rate: Money | None = None
+    highest_rate: Money | None = None
 
 
 class AccountStatus(StrEnum):

@@ -7,6 +7,10 @@ import pytest
 from schemas.settings import Secret
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--conformance", action="store_true", help="print the conformance suite as a table")
+
+
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"

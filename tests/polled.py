@@ -8,8 +8,10 @@ from typing import Any
 import httpx
 import msgspec
 
-from agent.poller import Ended, Poller, Watched
+from agent.outcomes import Ended
+from agent.poller import Poller
 from agent.tokens import TokenKeeper
+from agent.watched import Watched
 from connectors.api import Api
 from connectors.base import Connector
 from connectors.budget import Pacer

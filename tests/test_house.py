@@ -23,10 +23,11 @@ REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "requirements.in")
 ALLOWED = {
     "aiohttp": (
         *("connectors/http.py", "connectors/sandbox/serve.py", "events/webhook.py"),
-        *("agent/http.py", "agent/receiver.py"),
+        *("agent/consent.py", "agent/http.py", "agent/receiver.py"),
     ),
     "anyio": ("agent/*", "connectors/*", "events/*"),
-    "httpx": ("connectors/*", "agent/tokens.py", "agent/vendors.py"),
+    "cryptography": ("agent/vault.py",),
+    "httpx": ("connectors/*", "agent/signin.py", "agent/vendors.py"),
     "httpx_aiohttp": ("connectors/http.py",),
     "msgspec": ("agent/*", "connectors/*", "events/*", "schemas/*"),
     "nats": ("events/jetstream/*",),

@@ -4,7 +4,7 @@ import random
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -15,16 +15,22 @@ import msgspec
 
 from agent import config as configured
 from agent import vendors
+from agent.bus import names
 from agent.commands import output
 from agent.commands.failures import DONE, FAILED, WRONG
 from agent.commands.lines import NOTHING, counted
-from agent.commands.reaching import Settings, connected, finish, where
+from agent.commands.reaching import Settings, connected, finish, reached, where
 from agent.config import Config
 from agent.faults import ConfigError
+from agent.vault import Vault
 from connectors.base import Page, Query
 from connectors.decoding import what_is_wrong
 from connectors.errors import NothingThere, VendorError
+from events.jetstream.connection import Bus
 from events.jetstream.errors import BusError
+from events.jetstream.tokens import JetStreamTokenStore
+from events.ledger import LedgerUnavailable
+from events.tokens import MemoryTokenStore, TokenStore
 from schemas.facts import Fact
 
 DEADLINE = 60.0  # seconds for all of an account
@@ -76,17 +82,41 @@ def _row(finding: Finding) -> tuple[str, ...]:
 
 
 async def _try(config: Config) -> list[Finding]:
-    """All accounts and the bus side by side; in the configuration's order."""
+    """All accounts and the bus; in the configuration's order."""
     found: dict[str, list[Finding]] = {account.name: [] for account in config.accounts}
     of_the_bus: list[Finding] = []
-    async with (
-        vendors.opened(config, _ignored, random.Random()) as accounts,
-        anyio.create_task_group() as group,
-    ):
-        for name, account in accounts.items():
-            group.start_soon(_account, account, found[name])
-        group.start_soon(_bus, config, of_the_bus)
+    vault = Vault.from_environment()
+    async with AsyncExitStack() as stack:
+        store = await _store(config, of_the_bus, stack) if vault else MemoryTokenStore()
+        shelf = vendors.Shelf(store or MemoryTokenStore(), vault)
+        accounts = await stack.enter_async_context(vendors.opened(config, _ignored, random.Random(), shelf))
+        async with anyio.create_task_group() as group:
+            for name, account in accounts.items():
+                if store is None and not account.watched.connector.signs_in_anew:
+                    found[name].append(_untried(name))
+                else:
+                    group.start_soon(_account, account, found[name])
+            if not vault:
+                group.start_soon(_bus, config, of_the_bus)
     return [finding for findings in found.values() for finding in findings] + of_the_bus
+
+
+async def _store(config: Config, findings: list[Finding], stack: AsyncExitStack) -> TokenStore | None:
+    """Where the agents' tokens are: a sign-in could use up what they renew with, so what it brings is kept there."""
+    opened: list[TokenStore] = []
+
+    async def attempt() -> str:
+        bus = await stack.enter_async_context(reached(config))
+        opened.append(JetStreamTokenStore(bus, names(config.bus)))
+        return await _told(bus, config)
+
+    findings.append(await _tried("", BUS, attempt))
+    return opened[0] if opened else None
+
+
+def _untried(name: str) -> Finding:
+    why = "not tried: the bus is not there, and its token could not be kept"
+    return Finding(account=name, what="sign in", ok=False, detail=why, seconds=0.0)
 
 
 async def _account(account: vendors.Account, findings: list[Finding]) -> None:
@@ -110,7 +140,7 @@ async def _tried(account: str, what: str, attempt: Callable[[], Awaitable[str]])
     started = time.monotonic()
     try:
         ok, detail = True, await attempt()
-    except (VendorError, BusError, OSError, ValueError) as error:
+    except (VendorError, BusError, LedgerUnavailable, OSError, ValueError) as error:
         ok, detail = False, str(error)
     return Finding(account=account, what=what, ok=ok, detail=detail, seconds=round(time.monotonic() - started, 3))
 
@@ -152,10 +182,14 @@ def _readable(page: Page) -> str:
 async def _round_trip(config: Config) -> str:
     with _leaving_nothing(config.bus) as settings:
         async with connected(settings) as bus:
-            seconds = await bus.ping()
-            version = bus.client.connected_server_version
-            number = f"{version.major}.{version.minor}.{version.patch}"
-            return f"NATS {number} at {where(config.bus)}, {seconds * 1000:.1f} ms"
+            return await _told(bus, config)
+
+
+async def _told(bus: Bus, config: Config) -> str:
+    seconds = await bus.ping()
+    version = bus.client.connected_server_version
+    number = f"{version.major}.{version.minor}.{version.patch}"
+    return f"NATS {number} at {where(config.bus)}, {seconds * 1000:.1f} ms"
 
 
 @contextmanager

@@ -12,8 +12,10 @@ from agent.commands import lines, output
 from agent.commands.failures import DONE, FAILED, Failed, say
 from agent.commands.reaching import Settings, account, finish, polled, reached
 from agent.config import Config
-from agent.poller import Ended, Poller
+from agent.outcomes import Ended
+from agent.poller import Poller
 from agent.rehearsal import RehearsalLedger
+from agent.vault import Vault
 from connectors.base import Connector
 from events.jetstream.connection import Bus
 from events.jetstream.errors import ApiError
@@ -21,6 +23,7 @@ from events.jetstream.ledger import JetStreamLedger
 from events.jetstream.outbox import CONSUMER_NOT_FOUND
 from events.jetstream.read import last
 from events.jetstream.schedule import CONSUMER, Schedule
+from events.jetstream.tokens import JetStreamTokenStore
 from events.ledger import State
 from events.subjects import Names
 from schemas.changes import Scope
@@ -80,7 +83,8 @@ async def _rehearse(
 ) -> int:
     real = JetStreamLedger(bus, names(config.bus), config.bus.keep_events)
     status = DONE
-    async with vendors.opened(config, _ignored, random.Random(), connector.name) as accounts:
+    shelf = vendors.Shelf(JetStreamTokenStore(bus, names(config.bus)), Vault.from_environment())
+    async with vendors.opened(config, _ignored, random.Random(), shelf, connector.name) as accounts:
         for resource in resources:
             ledger = RehearsalLedger(real, _printer(settings))
             poller = Poller(ledger, lambda: datetime.now(UTC), _noted)

@@ -5,11 +5,12 @@ import anyio
 from agent.app import App, stopped_by_signals
 from agent.commands.failures import DONE
 from agent.commands.reaching import Settings
+from agent.vault import Vault
 
 
 def main(settings: Settings, roles: tuple[str, ...]) -> int:
     """Work until Ctrl-C or SIGTERM."""
-    anyio.run(_run, App(settings.load(), roles))
+    anyio.run(_run, App(settings.load(), roles, vault=Vault.from_environment()))
     return DONE
 
 

@@ -3,25 +3,14 @@
 import json as jsonlib
 
 import anyio
-import msgspec
 
 from agent.commands import output
 from agent.commands.failures import DONE, WrongUsage
 from agent.commands.reaching import finish
-from connectors.sandbox import octorate
-from connectors.sandbox.base import Sandbox
+from connectors.sandbox.every import FAKES, Fake
 from connectors.sandbox.serve import serve
 
 SEED = 12
-
-
-class Fake(msgspec.Struct, frozen=True):
-    """A sandbox, how an account of it is configured (`base_url` is a path), and a control to try."""
-
-    sandbox: Sandbox
-    account: dict[str, str]
-    control: str
-    body: dict[str, object]
 
 
 def main(vendor: str, *, port: int, seed: int | None, live: float | None, json: bool) -> int:
@@ -48,18 +37,9 @@ def main(vendor: str, *, port: int, seed: int | None, live: float | None, json: 
 
 
 def _fake(vendor: str, seed: int) -> Fake:
-    match vendor:
-        case "octorate":
-            sandbox = octorate.OctorateSandbox(seed=seed)
-            account = {
-                "base_url": "/connect",
-                "client_id": octorate.CLIENT_ID,
-                "client_secret": octorate.CLIENT_SECRET,
-                "refresh_token": octorate.REFRESH_TOKEN,
-            }
-            return Fake(sandbox, account, "add", {"accommodation": next(iter(sandbox.accommodations))})
-        case _:
-            raise WrongUsage(f"there is no sandbox of {vendor!r}; there are: octorate")
+    if vendor not in FAKES:
+        raise WrongUsage(f"there is no sandbox of {vendor!r}; there are: {', '.join(FAKES)}")
+    return FAKES[vendor](seed, lively=False)
 
 
 def _introduce(vendor: str, url: str, fake: Fake, *, json: bool) -> None:

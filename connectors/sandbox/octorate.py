@@ -66,7 +66,8 @@ class OctorateSandbox(Sandbox):
 
     `seed` is how many reservations there are at first; it also seeds all randomness. `limit` is the calls in a window of 5
     minutes. `expiry` is how a refresh reply spells the life of its token. With `noise` off, the same record is the same
-    bytes at every read.
+    bytes at every read. One that `rotates` gives a new refresh token at each refresh, and withdraws the consent when an old
+    one comes back.
     """
 
     errors: ClassVar[Mapping[str, int]] = MappingProxyType(
@@ -97,6 +98,7 @@ class OctorateSandbox(Sandbox):
         expiry: Literal["expires_in", "expireDate", "alternate"] = "alternate",
         modified_lists_all: bool = False,
         noise: bool = True,
+        rotates: bool = False,
     ) -> None:
         super().__init__(now, token_lifetime)
         self.seed = seed
@@ -104,6 +106,7 @@ class OctorateSandbox(Sandbox):
         self.expiry = expiry
         self.modified_lists_all = modified_lists_all
         self.noise = noise
+        self.rotates = rotates
         self._replies = 0
         self._refreshes = 0
         self.reset()
@@ -117,6 +120,7 @@ class OctorateSandbox(Sandbox):
         self._updated: dict[int, datetime] = {}
         self.forbidden: set[str] = set()
         self._codes: dict[str, datetime] = {}
+        self.refresh_token = REFRESH_TOKEN
         self._next_id = _FIRST_ID
         self.revoked = False
         self.heal()
@@ -308,18 +312,23 @@ class OctorateSandbox(Sandbox):
         if self.now() >= self._codes.pop(fields.get("code", ""), datetime.min.replace(tzinfo=UTC)):
             raise Refusal("ApiKeyInvalid", "errCode")
         self.grant()
-        body = self._token("expires_in") | {"refresh_token": REFRESH_TOKEN, "token_type": "Bearer"}
+        body = self._token("expires_in") | {"refresh_token": self.refresh_token, "token_type": "Bearer"}
         return httpx.Response(200, json=body)
 
     def _refresh(self, fields: dict[str, str]) -> httpx.Response:
         self._check_client(fields)
-        if self.revoked or fields.get("refresh_token") != REFRESH_TOKEN:
+        if self.revoked or fields.get("refresh_token") != self.refresh_token:
+            if self.rotates:
+                self.revoke()
             raise Refusal("ApiKeyInvalid", "errRefreshToken")
         self._refreshes += 1
         spelling = self.expiry
         if spelling == "alternate":
             spelling = "expireDate" if self._refreshes % 2 else "expires_in"
-        return httpx.Response(200, json=self._token(spelling))
+        body = self._token(spelling)
+        if self.rotates:
+            self.refresh_token = body["refresh_token"] = f"{REFRESH_TOKEN}-{self._refreshes}"
+        return httpx.Response(200, json=body)
 
     def _check_client(self, fields: dict[str, str]) -> None:
         if (fields.get("client_id"), fields.get("client_secret")) != (CLIENT_ID, CLIENT_SECRET):

@@ -91,6 +91,21 @@ def lanes(names: Names, replicas: int) -> dict[str, Any]:
     }
 
 
+def tokens(names: Names, replicas: int) -> dict[str, Any]:
+    """The key-value bucket of the accounts' tokens, encrypted, and of the claims to sign in, which are deleted one by one."""
+    return {
+        "name": f"KV_{names.tokens_bucket}",
+        "subjects": [f"$KV.{names.tokens_bucket}.>"],
+        "retention": "limits",
+        "storage": "file",
+        "num_replicas": replicas,
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+        "allow_msg_ttl": True,
+        "allow_direct": True,
+    }
+
+
 async def ensure(bus: Bus, names: Names, *, replicas: int, max_bytes: int | None) -> list[str]:
     """Create what is missing, mend what differs; the names of the streams created.
 
@@ -103,6 +118,7 @@ async def ensure(bus: Bus, names: Names, *, replicas: int, max_bytes: int | None
         dead(names, replicas),
         replays(names, replicas),
         lanes(names, replicas),
+        tokens(names, replicas),
     ]
     for config in wanted:
         try:

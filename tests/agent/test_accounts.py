@@ -14,8 +14,9 @@ import pytest
 from agent import configfile
 from agent.config import Bus, Config, Http
 from agent.health import Health
-from agent.poller import Poller, Watched
+from agent.poller import Poller
 from agent.tokens import TokenKeeper
+from agent.watched import Watched
 from connectors.api import Api
 from connectors.budget import Pacer
 from connectors.http import Sender

@@ -24,6 +24,7 @@ COMMANDS = [
     "init",
     "check",
     "poll",
+    "authorize",
     "watch",
     "snapshot",
     "deletes",
@@ -176,7 +177,7 @@ def test_every_command_refuses_a_faulty_configuration(
         (("dead", "drop"), "name what to drop: ids"),
         (("dead", "replay"), "name what to replay: ids"),
         (("dead", "drop", "--route", "crm"), "--yes is needed to drop all dead letters of the route crm"),
-        (("sandbox", "acme"), "there is no sandbox of 'acme'; there are: octorate"),
+        (("sandbox", "acme"), "there is no sandbox of 'acme'; there are: octorate, ipro, carbontrack, powerpro"),
     ],
 )
 def test_what_is_not_there_is_told_with_what_there_is(

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.poller import CONFIRM_AFTER, held_parts
+from agent.sweeping import CONFIRM_AFTER, held_parts
 from schemas.facts import Fresh, PollOutcome
 from tests.polled import LISTING, LONDON, ROME, Desk, refused, swapped
 

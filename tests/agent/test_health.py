@@ -3,7 +3,7 @@
 import pytest
 
 from agent.health import Health
-from agent.poller import Ended
+from agent.outcomes import Ended
 from events.ledger import MemoryLedger
 from schemas.facts import PollOutcome
 from tests.polled import Desk

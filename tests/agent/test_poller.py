@@ -12,8 +12,8 @@ import pytest
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent as Checked
 
-from agent.poller import CONFIRM_AFTER
 from agent.reading import LARGEST
+from agent.sweeping import CONFIRM_AFTER
 from connectors.base import Resource
 from connectors.octorate import MOST_PAGES, PAGE_SIZE, Octorate
 from connectors.sandbox.octorate_data import PRIVATE

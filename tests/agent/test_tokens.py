@@ -30,6 +30,7 @@ class Vendor:
 
     vendor = "octorate"
     name = "hotel"
+    signs_in_anew = True
 
     def __init__(self, lifetime: float = 100.0, secret: Secret | None = None) -> None:
         self.lifetime = lifetime
@@ -146,7 +147,7 @@ async def test_when_the_first_waiter_is_cancelled_the_others_get_their_token() -
         return await send(request)
 
     told: list[TokenState] = []
-    keeper = TokenKeeper(vendor, hanging_once, told.append, rng=random.Random(1))
+    keeper = TokenKeeper(vendor, hanging_once, told.append, rng=random.Random(1), last_word=0.1)
     got: list[str] = []
 
     async def wait() -> None:
@@ -415,9 +416,10 @@ async def test_a_token_endpoint_that_is_down_leaves_the_token_in_use_until_it_ex
     with pytest.raises(Unavailable):
         await kept.access()
     assert kept.state() == (False, None, "failed")
+    assert vendor.asked == ["", "refresh-1", "refresh-1", ""]  # without a token, anew too
     vendor.works()
     kept.now += 10
-    assert await kept.access() == "access-4"
+    assert await kept.access() == "access-5"
 
 
 async def test_a_token_endpoint_that_stays_down_is_asked_less_and_less() -> None:

@@ -1,103 +1,36 @@
-"""What every connector does, whatever its vendor. A new one joins `Every` and adds its row to VENDORS."""
+"""What every connector does, whatever its vendor. A new one joins `Every` and brings its row in `subjects/<vendor>.py`.
+
+`make conformance` prints the table of it.
+"""
 
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, get_args
 
 import anyio
 import httpx
-import msgspec
 import pytest
 
-from connectors.base import Connector, Query
-from connectors.errors import AuthRefused, Throttled, Unavailable, Unreadable
+from connectors.base import Connector
+from connectors.errors import AuthRefused, Forbidden, Throttled, Unavailable, Unreadable
 from connectors.every import Every
-from connectors.octorate import Octorate
-from connectors.sandbox.base import Sandbox
-from connectors.sandbox.octorate import CLIENT_SECRET, REFRESH_TOKEN, OctorateSandbox
 from schemas.changes import CATALOGUE, COMMON
 from schemas.facts import PollOutcome
-from tests.polled import NOON, Account, Clock, settings
+from tests.connectors.subjects import Subject, Vendor, vendor_of
 
 pytestmark = pytest.mark.anyio
 
 CONNECTORS: tuple[type[Connector], ...] = get_args(Every) or (Every,)
 
 
-class Vendor(msgspec.Struct, kw_only=True):
-    """How a vendor is faked.
-
-    `connector` and `sandbox` make an account and its fake vendor, the same one at every read unless `noise`. `resource` is one
-    with more than a page of records, read from paths that hold `listing`; `sign_in` is in the path of signing in.
-    """
-
-    connector: Callable[[], Connector]
-    sandbox: Callable[[Callable[[], datetime], bool], Sandbox]
-    resource: str
-    listing: str
-    sign_in: str
-    records: Callable[[Any], set[str]]
-    secrets: tuple[str, ...]
-
-
-def _octorate(now: Callable[[], datetime], noise: bool) -> OctorateSandbox:
-    sandbox = OctorateSandbox(now, seed=0, limit=1_000_000, noise=noise)
-    for _ in range(450):
-        sandbox.add()
-    return sandbox
-
-
-VENDORS: dict[type[Connector], Vendor] = {
-    Octorate: Vendor(
-        connector=settings,
-        sandbox=_octorate,
-        resource="booking",
-        listing="/reservation/",
-        sign_in="/identity/refresh",
-        records=lambda sandbox: {str(id_) for id_ in sandbox.reservations},
-        secrets=(CLIENT_SECRET, REFRESH_TOKEN),
-    )
-}
-
-
-class Subject:
-    """A vendor under test, and an account of it."""
-
-    def __init__(self, vendor: Vendor, *, noise: bool = False) -> None:
-        clock = Clock()
-        self.of = vendor
-        self.sandbox = vendor.sandbox(clock, noise)
-        self.account = Account(vendor.connector(), self.sandbox, clock)
-
-    async def read(self) -> list[str]:
-        """The keys of everything a whole read of the resource gives, in order. Raises VendorError."""
-        keys = []
-        connector, api = self.account.connector, self.account.api
-        for part in await connector.parts(api, self.of.resource):
-            query = Query(resource=self.of.resource, part=part, since=None, whole=True, now=NOON)
-            async for page in connector.read(api, query):
-                keys += [page.key_of(raw) for raw in page.items]
-        return keys
-
-    def sign_ins(self) -> int:
-        return sum(self.of.sign_in in seen.path for seen in self.sandbox.seen)
-
-    async def poll(self) -> Any:
-        return await self.account.sweep(self.of.resource)
-
-
 @pytest.fixture(params=CONNECTORS, ids=lambda kind: kind.__struct_config__.tag)
 def vendor(request: pytest.FixtureRequest) -> Vendor:
-    return VENDORS[request.param]
+    return vendor_of(request.param)
 
 
 @pytest.fixture
 def subject(vendor: Vendor) -> Subject:
     return Subject(vendor)
-
-
-def test_every_connector_has_its_row() -> None:
-    assert set(VENDORS) == set(CONNECTORS)
 
 
 def test_resources_and_verbs_are_those_of_the_catalogue(subject: Subject) -> None:
@@ -122,10 +55,52 @@ async def test_pages_are_read_to_the_end(subject: Subject) -> None:
 async def test_the_same_state_twice_is_no_change(vendor: Vendor, noise: bool) -> None:
     subject = Subject(vendor, noise=noise)
     await subject.poll()
-    known = await subject.account.stored(subject.of.resource)
+    known = await subject.stored()
     ended = await subject.poll()
     assert (ended.outcome, subject.account.told()) == (PollOutcome.UNCHANGED, [])
-    assert set(known) == subject.of.records(subject.sandbox)
+    assert known == subject.of.records(subject.sandbox)
+
+
+async def test_an_id_twice_in_one_sweep_is_one_record(subject: Subject) -> None:
+    await subject.poll()
+    subject.account.vendor = _changing(subject, _doubled)
+    ended = await subject.poll()
+    assert (ended.outcome, subject.account.told()) == (PollOutcome.UNCHANGED, [])
+    assert await subject.stored() == subject.of.records(subject.sandbox)
+
+
+async def test_records_that_move_between_pages_while_they_are_read_are_not_lost(subject: Subject) -> None:
+    await subject.poll()
+    plain, removed = subject.account.vendor, ""
+
+    def moving(request: httpx.Request) -> httpx.Response:
+        nonlocal removed
+        reply = plain(request)
+        if subject.of.listing in request.url.path and not removed:
+            removed = subject.of.remove(
+                subject.sandbox
+            )  # all that come after it move up, one of them onto the page just read
+        return reply
+
+    subject.account.vendor = moving
+    for _ in range(4):
+        await subject.poll()
+    assert [(event.type, event.subject) for event in subject.account.told()] == [
+        (f"{subject.of.resource}.deleted", removed)
+    ]
+    assert await subject.stored() == subject.of.records(subject.sandbox)
+
+
+@pytest.mark.parametrize("kind", ["endless", "repeat"])
+async def test_a_listing_without_an_end_ends_and_deletes_nothing(subject: Subject, kind: str) -> None:
+    await subject.poll()
+    known = await subject.stored()
+    subject.sandbox.fail(kind=kind, match=subject.of.listing, times=100_000)
+    with anyio.fail_after(60):
+        await subject.poll()
+        await subject.poll()
+    assert await subject.stored() >= known
+    assert not [event for event in subject.account.told() if event.type.endswith(".deleted")]
 
 
 async def test_many_requests_need_one_sign_in(subject: Subject) -> None:
@@ -171,11 +146,34 @@ async def test_a_429_says_when_to_come_back(subject: Subject) -> None:
     assert caught.value.retry_after == 7
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504])
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 550])
 async def test_an_outage_is_one(subject: Subject, status: int) -> None:
     subject.sandbox.fail(status=status, match=subject.of.listing)
     with pytest.raises(Unavailable):
         await subject.read()
+
+
+async def test_a_403_is_a_matter_of_this_resource_alone(subject: Subject) -> None:
+    await subject.read()
+    subject.sandbox.fail(status=403, match=subject.of.listing, times=100)
+    with pytest.raises(Forbidden):
+        await subject.read()
+    assert subject.sign_ins() == 1
+
+
+async def test_a_redirect_is_not_followed(subject: Subject) -> None:
+    plain, asked = subject.account.vendor, []
+
+    def moved(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.host)
+        if subject.of.listing in request.url.path:
+            return httpx.Response(302, headers={"Location": "https://elsewhere.test/"})
+        return plain(request)
+
+    subject.account.vendor = moved
+    with pytest.raises(Unavailable):
+        await subject.read()
+    assert set(asked) == {httpx.URL(subject.account.connector.base_url).host}
 
 
 async def test_silence_is_an_outage(subject: Subject) -> None:
@@ -187,8 +185,13 @@ async def test_silence_is_an_outage(subject: Subject) -> None:
 @pytest.mark.parametrize("kind", ["html", "truncated", "huge"])
 async def test_what_is_no_json_is_unreadable_and_the_sentence_names_the_path(subject: Subject, kind: str) -> None:
     subject.sandbox.fail(kind=kind, match=subject.of.listing)
-    with pytest.raises(Unreadable, match=f"GET .*{subject.of.listing}"):
+    with pytest.raises(Unreadable, match=f"(GET|POST) .*{subject.of.listing}"):
         await subject.read()
+
+
+async def test_a_byte_order_mark_is_passed_over(subject: Subject) -> None:
+    subject.sandbox.fail(kind="bom", match=subject.of.listing, times=1000)
+    assert set(await subject.read()) == subject.of.records(subject.sandbox)
 
 
 @pytest.mark.parametrize("kind", ["wrong_types", "one_bad"])
@@ -217,17 +220,33 @@ async def test_where_no_record_can_be_read_the_poll_says_so_and_the_first_sync_i
 
 async def test_unknown_fields_are_ignored(subject: Subject) -> None:
     await subject.poll()
-    plain = subject.account.vendor
-
-    def extended(request: httpx.Request) -> httpx.Response:
-        reply = plain(request)
-        if reply.headers.get("Content-Type") != "application/json":
-            return reply
-        return httpx.Response(reply.status_code, headers={"Date": reply.headers["Date"]}, json=_extended(reply.json()))
-
-    subject.account.vendor = extended
+    subject.account.vendor = _changing(subject, _extended)
     ended = await subject.poll()
     assert (ended.outcome, subject.account.quarantined()) == (PollOutcome.UNCHANGED, [])
+
+
+def _changing(subject: Subject, change: Callable[[Any], Any]) -> Callable[[httpx.Request], httpx.Response]:
+    """The vendor with every reply to a listing's path changed."""
+    plain = subject.account.vendor
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        reply = plain(request)
+        if not reply.headers.get("Content-Type", "").startswith("application/json"):
+            return reply
+        if subject.of.listing not in request.url.path:
+            return reply
+        return httpx.Response(reply.status_code, headers={"Date": reply.headers["Date"]}, json=change(reply.json()))
+
+    return answer
+
+
+def _doubled(value: Any) -> Any:
+    """The same JSON with the first of each longer list of objects once more at its end."""
+    if isinstance(value, dict):
+        return {name: _doubled(each) for name, each in value.items()}
+    if isinstance(value, list) and len(value) > 5 and all(isinstance(each, dict) for each in value):
+        return [*value, value[0]]
+    return value
 
 
 def _extended(value: Any) -> Any:
@@ -284,6 +303,26 @@ async def test_no_failure_holds_a_secret(subject: Subject) -> None:
     assert any(told)
     for secret in (*subject.of.secrets, "sandbox-access"):
         assert not any(secret in detail for detail in told)
+
+
+async def test_nothing_but_reading_is_ever_asked(subject: Subject) -> None:
+    connector = subject.account.connector
+    for kind in (None, 500, 403, 401):
+        subject.sandbox.heal()
+        if kind:
+            subject.sandbox.fail(status=kind, times=3)
+        for resource in connector.resources:
+            for _ in range(3):
+                await subject.account.poll(resource, after=timedelta(hours=25))
+    asked = {seen.path for seen in subject.sandbox.seen}
+    assert [path for path in asked if not any(part in path for part in subject.of.reads)] == []
+
+
+async def test_every_resource_can_be_polled(subject: Subject) -> None:
+    for resource in subject.account.connector.resources:
+        first = await subject.account.poll(resource)
+        again = await subject.account.poll(resource, after=timedelta(seconds=1))
+        assert (first.outcome.succeeded, again.outcome.succeeded, first.detail + again.detail) == (True, True, "")
 
 
 def test_no_secret_is_in_a_repr(subject: Subject) -> None:

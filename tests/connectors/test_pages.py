@@ -1,14 +1,23 @@
 """Numbered pages, from honest vendors and from those that lie."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connectors.errors import Unreadable
-from connectors.pages import numbered
+from connectors.errors import (
+    AuthRefused,
+    Forbidden,
+    Misconfigured,
+    NothingThere,
+    Throttled,
+    Unavailable,
+    Unreadable,
+    VendorError,
+)
+from connectors.pages import each, numbered
 
 pytestmark = pytest.mark.anyio
 
@@ -120,3 +129,68 @@ async def test_no_lie_makes_it_endless_repeat_a_page_or_end_well_without_an_end(
     if not trouble:
         last = lies[asked[-1] % len(lies)]
         assert not last or (len(last) < size if size else told.count(last) == 1)
+
+
+# One after the other
+
+ALONE = [Forbidden, Unavailable, Unreadable]  # of one, not of all
+FOR_ALL = [AuthRefused, Throttled, Misconfigured]
+Fate = tuple[int, type[VendorError] | None]
+
+
+async def read_each(fates: Sequence[Fate]) -> tuple[list[str], VendorError | None, list[str]]:
+    """What came, what went wrong, and the keys that were asked for. Each key gives so many items and then its failure."""
+    asked: list[str] = []
+    found: list[str] = []
+
+    async def one(key: str) -> AsyncIterator[str]:
+        asked.append(key)
+        count, failure = fates[int(key)]
+        for number in range(count):
+            yield f"{key}.{number}"
+        if failure is not None:
+            raise failure(key)
+
+    try:
+        async for item in each(map(str, range(len(fates))), one):
+            found.append(item)  # noqa: PERF401 - what came before a failure counts
+    except VendorError as error:
+        return found, error, asked
+    return found, None, asked
+
+
+async def test_each_is_read_in_turn() -> None:
+    assert await read_each([(2, None), (0, None), (1, None)]) == (["0.0", "0.1", "2.0"], None, ["0", "1", "2"])
+
+
+async def test_one_that_is_gone_is_passed_over() -> None:
+    assert await read_each([(1, NothingThere), (1, None)]) == (["0.0", "1.0"], None, ["0", "1"])
+
+
+@pytest.mark.parametrize("failure", ALONE)
+async def test_one_that_fails_does_not_stop_the_others_and_is_told_at_the_end(failure: type[VendorError]) -> None:
+    found, error, asked = await read_each([(1, failure), (1, Unreadable), (1, None)])
+    assert (found, asked) == (["0.0", "1.0", "2.0"], ["0", "1", "2"])
+    assert (type(error), str(error)) == (failure, "0")
+
+
+@pytest.mark.parametrize("failure", FOR_ALL)
+async def test_what_is_no_failure_of_one_alone_is_told_at_once(failure: type[VendorError]) -> None:
+    found, error, asked = await read_each([(1, None), (1, failure), (1, None)])
+    assert (found, type(error), asked) == (["0.0", "1.0"], failure, ["0", "1"])
+
+
+fates = st.tuples(st.integers(0, 3), st.sampled_from([None, NothingThere, *ALONE, *FOR_ALL]))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(fates, max_size=8))
+async def test_whatever_fails_nothing_that_came_is_lost_and_no_failure_is_hidden(given_: list[Fate]) -> None:
+    found, error, asked = await read_each(given_)
+    stop = next((number for number, (_, failure) in enumerate(given_) if failure in FOR_ALL), len(given_) - 1)
+    reached = given_[: stop + 1]
+    failures = [failure for _, failure in reached if failure in ALONE]
+    expected = given_[stop][1] if given_ and given_[stop][1] in FOR_ALL else next(iter(failures), None)
+    assert asked == [str(number) for number in range(len(reached))]
+    assert found == [f"{key}.{number}" for key, (count, _) in enumerate(reached) for number in range(count)]
+    assert (type(error) if error else None) == expected

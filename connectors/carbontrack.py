@@ -1,0 +1,396 @@
+"""carbonTRACK, energy monitoring: devices, what they measure, and their customers.
+
+Signs in by OAuth's password grant; a renewal sends user name and password again beside the refresh token, and may return no
+refresh token, then the old one stays good. Reads devices and measurements per distributor by POST, customers by GET. Odd:
+a 200 may hold a failure; whether `PageIndex` counts from 0 or 1 is not documented; the document tells three stories of how
+to sign in; no device is ever said to be offline, it is silent. Units, page sizes and rate limits are not documented.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import partial
+from types import MappingProxyType
+from typing import ClassVar, Literal
+
+import httpx
+import msgspec
+from xxhash import xxh3_128_hexdigest
+
+from connectors.api import Api
+from connectors.auth import SignIn, Token
+from connectors.base import Connector, Feeding, Page, Point, Points, Query, Resource, Span
+from connectors.decoding import BOM
+from connectors.errors import Throttled, Unreadable, VendorError
+from connectors.indexed import Listed, Reported, indexed
+from connectors.tolerant import a_number, a_whole_number, an_id, an_instant, text
+from schemas import carbontrack as wire
+from schemas.energy import Batch, Control, Customer, Device, DeviceStatus, Measured, Measurement
+from schemas.records import Record
+from schemas.settings import Budget, Duration, Secret
+
+DISTRIBUTOR = "/ctapi/Distributor"
+DEVICE = "/ctapi/Device"
+MEASUREMENT = "/ctapi/Measurement"
+CUSTOMER = "/ctapi/Customer"
+DEGREES = 5  # decimals of a coordinate, about a metre: the rest is noise
+NOBODY = "00000000-0000-0000-0000-000000000000"
+
+_distributors = msgspec.json.Decoder(list[wire.Distributor])
+_devices = msgspec.json.Decoder(wire.DeviceList | list[msgspec.Raw])
+_measurements = msgspec.json.Decoder(wire.MeasurementList | list[msgspec.Raw])
+_customers = msgspec.json.Decoder(wire.CustomerList | list[msgspec.Raw])
+_device = msgspec.json.Decoder(wire.Device)
+_device_key = msgspec.json.Decoder(wire.DeviceKey)
+_measurement = msgspec.json.Decoder(wire.Measurement)
+_measurement_key = msgspec.json.Decoder(wire.MeasurementKey)
+_customer = msgspec.json.Decoder(wire.Customer)
+_customer_key = msgspec.json.Decoder(wire.CustomerKey)
+_envelope = msgspec.json.Decoder(wire.Envelope)
+_token = msgspec.json.Decoder(wire.Token)
+# Each number of a measurement, and the vendor's name for it.
+_NUMBERS = tuple(
+    (field.name, f"$.{field.encode_name}")
+    for field in msgspec.structs.fields(wire.Measurement)
+    if field.name in Measurement.__struct_fields__
+)
+
+
+class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
+    """A carbonTRACK user. `offline_after`: how long a device may be silent. `timezone`: that of device times without one."""
+
+    resources: ClassVar[Mapping[str, Resource]] = MappingProxyType(
+        {
+            "device": Resource(
+                record=Device,
+                every=timedelta(seconds=60),
+                changes=("deregistered", "offline", "online", "control_changed"),
+                sudden="offline",
+                vouched_by="measurement",
+            ),
+            "measurement": Resource(
+                record=Measured, every=timedelta(minutes=5), changes=("batch",), only=True, feed=True, told=Batch
+            ),
+            "customer": Resource(record=Customer, every=timedelta(hours=1)),
+        }
+    )
+    default_budget: ClassVar[Budget] = Budget(requests=60, per=Duration(minutes=1))  # 429 exists, its limit is not told
+
+    username: str
+    password: Secret
+    base_url: str = "https://apiv2.carbontrack.com.au"
+    offline_after: Duration = Duration(minutes=15)
+    keep_ip_address: bool = False
+    # Assumed, not documented:
+    auth: Literal["oauth", "header"] = "oauth"  # "header": user and password on every request, no token
+    token_path: str = "/oauth/token"  # noqa: S105  # a path; the document also names /token
+    token_lifetime: Duration = Duration(hours=24)  # where a reply does not tell
+    page_base: Literal[0, 1] | None = None  # what PageIndex counts from; None: find out
+    customer_page_size: int = 100
+    overlap: Duration = Duration(minutes=15)  # how late measurements may be uploaded
+    window: Duration = Duration(hours=1)  # the longest time that is asked for at once
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.username.strip():
+            raise ValueError("username is empty")
+        if not self.token_path.startswith("/"):
+            raise ValueError("token_path begins with a slash")
+        if self.customer_page_size < 1:
+            raise ValueError("customer_page_size must be at least 1")
+        if min(self.offline_after, self.window) <= timedelta(0):
+            raise ValueError("offline_after and window must be longer than nothing")
+
+    def sign_in(self, token: Token | None) -> SignIn:
+        """By password, or by refresh token with user name and password once more."""
+        password = self.password.reveal()
+        if self.auth == "header":
+            return _no_token(token, self.token_lifetime)
+        refresh = token.refresh if token else None
+        grant = {"grant_type": "refresh_token", "refresh_token": refresh} if refresh else {"grant_type": "password"}
+        form = {**grant, "username": self.username, "password": password}
+        reply = yield httpx.Request("POST", self.base_url.rstrip("/") + self.token_path, data=form)
+        answer = _token.decode(reply.content.removeprefix(BOM))
+        lifetime = _lifetime(answer, reply.headers.get("Date"), self.token_lifetime)
+        return Token(access=answer.access_token, refresh=answer.refresh_token or refresh, lifetime=lifetime)
+
+    def authorize(self, request: httpx.Request, token: Token) -> None:
+        """A bearer token, or what the document calls simple authentication."""
+        if self.auth == "oauth":
+            super().authorize(request, token)
+        else:
+            request.headers.update({"UserID": self.username, "Password": self.password.reveal()})
+
+    def refusal(self, reply: httpx.Response) -> VendorError | None:
+        """A failure inside a 200; a 429 that does not say for how long counts as a minute."""
+        if reply.status_code == httpx.codes.TOO_MANY_REQUESTS and not reply.headers.get("Retry-After", "").strip():
+            return Throttled("carbonTRACK is asked too often (429)", retry_after=60.0)
+        if not reply.is_success or b'"Error' not in reply.content:  # looking is cheaper than decoding megabytes
+            return None
+        body = reply.content.removeprefix(BOM).lstrip()
+        return _reported(_envelope.decode(body)) if body.startswith(b"{") else None
+
+    async def parts(self, api: Api, resource: str) -> Sequence[str]:
+        """One per distributor; customers at once."""
+        if resource == "customer":
+            return ("",)
+
+        async def ask() -> list[wire.Distributor]:
+            return await api.get(DISTRIBUTOR, _distributors)
+
+        listed = await api.remember(DISTRIBUTOR, ask)
+        return [_id(each.id, "$.ID") for each in listed if each.id not in {None, ""}]
+
+    def lists_parts(self, resource: str) -> bool:
+        """The distributors are the vendor's word."""
+        return resource != "customer"
+
+    async def read(self, api: Api, query: Query) -> AsyncIterator[Page]:
+        """The devices of one distributor, also those no longer registered; or all customers."""
+        if query.resource == "customer":
+            async for items in indexed(partial(self._customers, api), _key(_customer_id), base=1):
+                yield Page(items=items, to_record=_to_customer, key_of=_customer_id)
+            return
+        asked = {"DistributorID": query.part, "RegisteredOnly": False}
+        async for items in indexed(partial(self._devices, api, asked), _key(_device_id), base=self.page_base):
+            yield Page(
+                items=items,
+                to_record=partial(self._to_device, query),
+                key_of=_device_id,
+                timed=True,
+                in_doubt=_is_offline,
+                vouched=partial(self._vouched, query.now),
+            )
+
+    def covers(self, query: Query, record: Record) -> bool:
+        """A device is listed under its distributor."""
+        return not isinstance(record, Device) or record.distributor_id == query.part
+
+    def patience(self, resource: str) -> timedelta | None:
+        """How long a device may be silent."""
+        return self.offline_after if resource == "device" else None
+
+    def feeding(self, resource: str) -> Feeding:  # noqa: ARG002  # there is one feed
+        """Late uploads are caught by the overlap."""
+        return Feeding(overlap=self.overlap, window=self.window)
+
+    async def follow(self, api: Api, span: Span) -> AsyncIterator[Points]:
+        """The measurements of one device, or of all devices of a distributor."""
+        of = {"DeviceID": span.source} if span.source else {"DistributorID": span.part}
+        whole_seconds = timedelta(microseconds=999_999)
+        asked = {**of, "FromUTCDate": _utc(span.start), "ToUTCDate": _utc(span.end + whole_seconds)}
+        async for items in indexed(partial(self._measurements, api, asked), _key(_measured), base=self.page_base):
+            yield Points(items=items, to_point=_to_point)
+
+    async def _devices(self, api: Api, asked: Mapping[str, object], number: int) -> Listed:
+        return _listed(await api.post(DEVICE, _devices, json={**asked, "PageIndex": number}))
+
+    async def _measurements(self, api: Api, asked: Mapping[str, object], number: int) -> Listed:
+        return _listed(await api.post(MEASUREMENT, _measurements, json={**asked, "PageIndex": number}))
+
+    async def _customers(self, api: Api, number: int) -> Listed:
+        size = str(self.customer_page_size)
+        params = [("customerRequest.page", str(number)), ("customerRequest.pageSize", size)]
+        return _listed(await api.get(CUSTOMER, _customers, params))
+
+    def _to_device(self, query: Query, raw: msgspec.Raw) -> Device:
+        found, zone = _device.decode(raw), self.timezone or UTC
+        times = [
+            an_instant(found.device_status_update_date_time, "$.DeviceStatusUpdateDateTime", zone),
+            an_instant(found.device_data_update_date_time, "$.DeviceDataUpdateDateTime", zone),
+        ]
+        # Never ahead of now: the zone of these times is not documented.
+        seen = max((min(time, query.now) for time in times if time), default=None)
+        status = DeviceStatus.ONLINE if self._is_fresh(seen, query.now) else DeviceStatus.OFFLINE
+        if found.is_registered is False:
+            status = DeviceStatus.DEREGISTERED
+        return Device(
+            id=_device_id(raw),
+            status=status,
+            since=seen if status is DeviceStatus.OFFLINE else None,
+            last_seen_at=seen,
+            distributor_id=query.part or None,
+            name=text(found.device_name),
+            customer_reference=text(found.customer_ref),
+            timezone_id=a_whole_number(found.timezone_id, "$.TimezoneId"),
+            sensors=text(found.sensor_config),
+            measures=text(found.measurement_config),
+            firmware=text(found.firmware_version),
+            ip_address=text(found.ip_address) if self.keep_ip_address else None,
+            latitude=_degrees(found.latitude, "$.Latitude"),
+            longitude=_degrees(found.longitude, "$.Longitude"),
+            has_inverter=found.is_device_contains_inverter,
+            controls=_controls(found.controls or ()),
+        )
+
+    def _vouched(self, now: datetime, record: Record, measured: Record) -> Record:
+        """A device that measures is not silent, whatever the times of its own say."""
+        if not isinstance(record, Device) or not isinstance(measured, Measured):
+            return record
+        seen = min(measured.until, now)
+        if record.last_seen_at is not None and seen <= record.last_seen_at:
+            return record
+        heard = msgspec.structs.replace(record, last_seen_at=seen)
+        if not _is_offline(record):
+            return heard
+        if self._is_fresh(seen, now):
+            return msgspec.structs.replace(heard, status=DeviceStatus.ONLINE, since=None)
+        return msgspec.structs.replace(heard, since=seen)
+
+    def _is_fresh(self, seen: datetime | None, now: datetime) -> bool:
+        return seen is not None and now - seen <= self.offline_after
+
+
+def _no_token(before: Token | None, lifetime: timedelta) -> Token:
+    """What stands for a token where none is given out: another one each time, for one that was refused is not used again."""
+    number = int(before.access.rpartition("-")[2]) + 1 if before else 1
+    return Token(access=f"no-token-{number}", lifetime=lifetime.total_seconds())
+
+
+def _reported(envelope: wire.Envelope) -> Reported | None:
+    """`ResponseCode` is not looked at: what it means is not documented."""
+    number, message = envelope.error_number, envelope.error_message
+    if not (_is_failure(envelope.error) or _is_failure(number) or (isinstance(message, str) and message.strip())):
+        return None
+    digits = str(number).strip()
+    known = f" (ErrorNumber {digits})" if digits.isascii() and digits.lstrip("-").isdigit() and len(digits) < 20 else ""
+    return Reported(f"the vendor reports a failure inside a 200{known}")
+
+
+def _is_failure(value: object) -> bool:
+    """Not zero, however that is written."""
+    if isinstance(value, str):
+        return value.strip().lower() not in {"", "false"} and value.strip().strip("0") not in {"", "."}
+    return bool(value)
+
+
+def _lifetime(answer: wire.Token, date_header: str | None, default: timedelta) -> float:
+    """Seconds from receipt; by the vendor's own clock where the reply gives only dates. Nonsense counts as the default."""
+    seconds: float | None = None
+    try:
+        if answer.expires_in not in {None, ""}:
+            seconds = a_number(answer.expires_in, "expires_in")
+        elif (end := _date(answer.expires)) and (begin := _date(answer.issued) or _date(date_header)):
+            seconds = (end - begin).total_seconds()
+    except Unreadable:
+        seconds = None
+    return seconds if seconds is not None and 1 <= seconds <= 366 * 86400 else default.total_seconds()
+
+
+def _date(written: str | None) -> datetime | None:
+    """`Sat, 16 May 2026 07:00:00 GMT` or ISO."""
+    if written and written[:3].isalpha():
+        try:
+            parsed = parsedate_to_datetime(written)
+        except ValueError:
+            raise Unreadable("not a date") from None
+        return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    return an_instant(written, "a date")
+
+
+def _utc(time: datetime) -> str:
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _listed(reply: wire.DeviceList | wire.MeasurementList | wire.CustomerList | list[msgspec.Raw]) -> Listed:
+    match reply:
+        case wire.DeviceList(devices=items) | wire.MeasurementList(measurements=items):
+            return Listed(items=items or [], pages=_count(reply.pages), index=_count(reply.pages_index))
+        case wire.CustomerList(customer_list=items, record_count=total):
+            return Listed(items=items or [], total=_count(total))
+    return Listed(items=reply)
+
+
+def _count(value: float | str | None) -> int | None:
+    """A figure of the vendor's about its paging; nonsense is as good as none."""
+    try:
+        return a_whole_number(value, "")
+    except Unreadable:
+        return None
+
+
+def _key(id_of: Callable[[msgspec.Raw], str]) -> Callable[[msgspec.Raw], str]:
+    """What tells items apart while paging; one without an id that can be read is known by its bytes."""
+
+    def key(raw: msgspec.Raw) -> str:
+        try:
+            return id_of(raw)
+        except (VendorError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
+            return f"bytes {xxh3_128_hexdigest(raw)}"
+
+    return key
+
+
+def _device_id(raw: msgspec.Raw) -> str:
+    return _id(_device_key.decode(raw).device_id, "$.DeviceID")
+
+
+def _customer_id(raw: msgspec.Raw) -> str:
+    return _id(_customer_key.decode(raw).customer_id, "$.CustomerId")
+
+
+def _measured(raw: msgspec.Raw) -> str:
+    found = _measurement_key.decode(raw)
+    return f"{_id(found.device_id, '$.DeviceID')} {_recorded(found)}"
+
+
+def _id(value: float | str | None, path: str) -> str:
+    """A device's 16 digits may be more than a float holds."""
+    return str(value) if isinstance(value, int) else an_id(value, path)
+
+
+def _recorded(found: wire.MeasurementKey) -> datetime:
+    time = an_instant(found.record_date_time, "$.RecordDateTime")
+    if time is None:
+        raise Unreadable("$.RecordDateTime: it has no time")
+    return time
+
+
+def _is_offline(record: Record) -> bool:
+    return isinstance(record, Device) and record.status is DeviceStatus.OFFLINE
+
+
+def _degrees(value: float | str | None, path: str) -> float | None:
+    degrees = a_number(value, path)
+    return None if degrees is None else round(degrees, DEGREES) + 0.0  # -0.0 and 0.0 are written alike
+
+
+def _controls(controls: Sequence[wire.Control]) -> dict[str, Control]:
+    return {
+        _id(each.control_id, "$.Controls[...].ControlId"): Control(
+            kind=text(each.control_type), enabled=each.is_switch_enabled, on=each.status
+        )
+        for each in controls
+    }
+
+
+def _to_point(raw: msgspec.Raw) -> Point:
+    found = _measurement.decode(raw)
+    at = _recorded(found)
+    numbers = {name: a_number(getattr(found, name), path) for name, path in _NUMBERS}
+    return Point(source=_id(found.device_id, "$.DeviceID"), at=at, value=Measurement(at=at, **numbers))
+
+
+def _to_customer(raw: msgspec.Raw) -> Customer:
+    found = _customer.decode(raw)
+    return Customer(
+        id=_id(found.customer_id, "$.CustomerId"),
+        given_name=text(found.first_name),
+        family_name=text(found.last_name),
+        user_name=text(found.user_name),
+        user_id=_reference(found.user_id, "$.UserId"),
+        account_number=text(found.account_number),
+        distributor_id=_reference(found.distributor_id, "$.DistributorId"),
+        email=text(found.email),
+        mobile=text(found.mobile),
+        phone=text(found.day_time_contact),
+        work_contact=text(found.work_contact),
+        location=text(found.location),
+        timezone_id=a_whole_number(found.timezone_id, "$.TimezoneId"),
+        metric_units=found.is_metrics_unit,
+        devices=tuple(sorted({_id(each, "$.Devices[...]") for each in found.devices or () if each not in {None, ""}})),
+    )
+
+
+def _reference(value: float | str | None, path: str) -> str | None:
+    return None if value in {None, "", NOBODY} else _id(value, path)

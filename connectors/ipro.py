@@ -1,0 +1,349 @@
+"""iPRO, booking software for agencies of holiday lettings; each has its own site.
+
+Signs in with client credentials, anew each time: there is no refresh token. Reads bookings by the day of their last change,
+properties whole, enquiries property by property, and day calendars of those properties alone that the availability check names.
+Odd: bookings are asked for once per status, as the default may hide cancelled ones; dates come in three formats inside one
+booking; a currency may be a mere symbol; a 200 may report a failure; two GETs change data, and nothing here comes near them.
+"""
+
+import re
+from base64 import b64encode
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import UTC, timedelta
+from functools import partial
+from types import MappingProxyType
+from typing import ClassVar
+from urllib.parse import quote
+
+import httpx
+import msgspec
+from xxhash import xxh3_64_hexdigest, xxh3_128_hexdigest
+
+from connectors import pages
+from connectors.api import Api
+from connectors.auth import SignIn, Token
+from connectors.base import Connector, Page, Query, Resource
+from connectors.errors import NothingThere, Unavailable, Unreadable, VendorError
+from connectors.indexed import Listed, indexed
+from connectors.ipro_records import (
+    Paid,
+    booking_key,
+    codes,
+    flag,
+    own_key,
+    property_id_of,
+    to_availability,
+    to_booking,
+    to_enquiry,
+    to_property,
+)
+from connectors.tolerant import an_id
+from schemas import ipro as wire
+from schemas.lettings import Availability, Enquiry
+from schemas.records import Booking, Property, Record
+from schemas.settings import Budget, Duration, Secret
+
+DAY = timedelta(days=1)
+MOST_PAGES = 500  # of one listing: 100,000 bookings of one site
+READINGS = 3  # of a listing whose records moved from page to page meanwhile
+LEAST_MARGIN = timedelta(minutes=2)
+TOKEN_LIFETIME = 3600.0  # seconds, where a reply does not tell
+STATUSES = ([("bookingstatus", str(wire.BOOKED))], [("bookingstatus", str(wire.CANCELLED))])
+NOTHING = wire.Listing(items=[])
+
+_PROPERTY_PATH = re.compile(r"/property/(?!dayavailabilitycheck$)[^/]+(?:/[^/]+)?$")
+
+_listing = msgspec.json.Decoder(wire.Listing | list[msgspec.Raw])
+_raw = msgspec.json.Decoder(msgspec.Raw)
+_touched = msgspec.json.Decoder(wire.Touched | list[wire.Touched | int | float | str])
+_calendar = msgspec.json.Decoder(wire.Calendar)
+_token = msgspec.json.Decoder(wire.Token)
+_outcome = msgspec.json.Decoder(wire.Outcome)
+
+Key = Callable[[msgspec.Raw], str]
+
+
+class Ipro(Connector, frozen=True, kw_only=True, tag="ipro"):
+    """An iPRO site. `currency`: the ISO code of amounts for which the site gives neither a code nor a plain symbol."""
+
+    resources: ClassVar[Mapping[str, Resource]] = MappingProxyType(
+        {
+            "booking": Resource(
+                record=Booking,
+                every=timedelta(seconds=60),
+                changes=("cancelled", "reactivated", "confirmed"),
+                incremental=True,
+            ),
+            "property": Resource(
+                record=Property, every=timedelta(minutes=15), changes=("withdrawn", "suspended", "reinstated")
+            ),
+            "availability": Resource(
+                record=Availability,
+                every=timedelta(minutes=5),
+                changes=("changed",),
+                incremental=True,
+                by_our_clock=True,
+                only=True,
+            ),
+            "enquiry": Resource(record=Enquiry, every=timedelta(minutes=15)),
+        }
+    )
+    looks_up: ClassVar[frozenset[str]] = frozenset({"booking", "property"})
+    # No limit is known; the vendor recommends caching on the caller's side.
+    default_budget: ClassVar[Budget] = Budget(requests=2, per=Duration(seconds=1))
+
+    client_id: str
+    client_secret: Secret
+    token_path: str = "/oauth/2.0/token"  # noqa: S105  # an address
+    # Assumed, not documented:
+    path: str = "/apis"
+    page_size: int = 200
+    currency: str | None = None
+    availability_margin: Duration = Duration(minutes=10)  # at least; never less than two intervals
+    months: int = 24  # of a calendar
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.client_id.strip():
+            raise ValueError("client_id is empty")
+        if not all(path.startswith("/") and not {"?", "#"} & set(path) for path in (self.path, self.token_path)):
+            raise ValueError("path and token_path begin with a slash and hold no query")
+        if self.currency is not None and not re.fullmatch("[A-Z]{3}", self.currency):
+            raise ValueError("currency is an ISO 4217 code such as GBP")
+        if not 1 <= self.page_size <= 1000:
+            raise ValueError("page_size is from 1 to 1000")
+        if not 1 <= self.months <= 120:
+            raise ValueError("months are from 1 to 120")
+        if self.availability_margin < timedelta(0):
+            raise ValueError("availability_margin is below zero")
+
+    def sign_in(self, token: Token | None) -> SignIn:  # noqa: ARG002  # there is nothing to renew
+        """Client credentials, in an HTTP Basic header."""
+        pair = f"{self.client_id}:{self.client_secret.reveal()}".encode()
+        reply = yield httpx.Request(
+            "POST",
+            self.base_url.rstrip("/") + self.token_path,
+            headers={
+                "Authorization": f"Basic {b64encode(pair).decode()}",
+                "Content-Type": "application/x-www-form-urlencoded; charset=utf-8",
+            },
+            data={"grant_type": "client_credentials"},
+        )
+        answer = _token.decode(reply.content)
+        return Token(access=answer.access_token, lifetime=_lifetime(answer.expires_in))
+
+    def authorize(self, request: httpx.Request, token: Token) -> None:
+        """The vendor's own client sends the version too."""
+        super().authorize(request, token)
+        request.headers["version"] = "2.0"
+
+    def refusal(self, reply: httpx.Response) -> VendorError | None:
+        """A failure inside a 200; and what it means that something is not there."""
+        if reply.is_success:
+            told = _outcome.decode(reply.content) if b'"success"' in reply.content.lower() else wire.Outcome()
+            if False in (flag(told.success), flag(told.small)):
+                return Unavailable("iPRO reports a failure inside a 200 (Success: false)")
+            return None
+        path, asked = reply.request.url.path, reply.request.url.params
+        if reply.status_code == 404 and _PROPERTY_PATH.search(path):
+            return NothingThere("iPRO does not know this property")
+        if reply.status_code in {400, 404} and path.endswith("/bookings") and "bookingstatus" not in asked:
+            return NothingThere("iPRO lists no bookings without a status")
+        if reply.status_code == 404 and "bookingID" in asked:
+            return NothingThere("iPRO does not know this booking")
+        return None
+
+    async def read(self, api: Api, query: Query) -> AsyncIterator[Page]:
+        """Bookings, properties, calendars or enquiries."""
+        match query.resource:
+            case "booking":
+                found = self._bookings(api, query)
+            case "property":
+                found = self._properties(api)
+            case "availability" if self._asks_for_changes(query):
+                found = pages.each(await self._touched(api, query), partial(self._days, api))
+            case "availability":
+                found = self._of_each_property(api, self._days)
+            case _:
+                found = self._of_each_property(api, self._enquiries)
+        async for page in found:
+            yield page
+
+    def covers(self, query: Query, record: Record) -> bool:  # noqa: ARG002  # all parts list all they have
+        """Calendars are never missed: a property whose calendar came back empty is not one that has none."""
+        return not isinstance(record, Availability)
+
+    async def look_up(self, api: Api, query: Query, records: Sequence[Record]) -> AsyncIterator[Page]:
+        """Ask for bookings or properties by id."""
+        paid = await self._paid(api) if query.resource == "booking" else Paid()
+        for record in records:
+            found = self._booking(api, paid, record.id) if isinstance(record, Booking) else self._all(api, record.id)
+            async for page in found:
+                yield page
+
+    # Bookings
+
+    async def _bookings(self, api: Api, query: Query) -> AsyncIterator[Page]:
+        """One pass for each status that has a number, and one for whatever the site lists by itself, if it does."""
+        paid = await self._paid(api)
+        asked = [("Sort", "CreateDate"), ("SortDirection", "asc")]
+        if query.since is not None and not query.whole:
+            asked.append(("modifiedTimeFrom", (query.since - DAY).date().isoformat()))
+            asked.append(("modifiedTimeTo", (query.now + DAY).date().isoformat()))
+        for status in (*STATUSES, []):
+            missing = None if status else NOTHING
+            listed = self._listed(api, f"{self.path}/bookings", [*status, *asked], booking_key, missing)
+            async for items in listed:
+                yield self._booking_page(paid, items)
+
+    async def _booking(self, api: Api, paid: Paid, id_: str) -> AsyncIterator[Page]:
+        """Asked for in every way: where one is refused or hides it, another may still show it."""
+        for status in ([], *STATUSES):
+            asked = [("bookingID", id_), *status, *self._page(1)]
+            forbidden = None if status else NOTHING
+            items = _items(await api.get(f"{self.path}/bookings", _listing, asked, absent=NOTHING, forbidden=forbidden))
+            if any(_name(booking_key, raw) != id_ for raw in items):
+                raise Unreadable(f"GET {self.path}/bookings: asked for one by id, the site lists others")
+            yield self._booking_page(paid, items)
+            if items:
+                return
+
+    def _booking_page(self, paid: Paid, items: Sequence[msgspec.Raw]) -> Page:
+        context = xxh3_64_hexdigest(msgspec.json.encode(paid, order="deterministic"))
+        return Page(
+            items=items, to_record=partial(to_booking, paid, self.timezone or UTC), key_of=booking_key, context=context
+        )
+
+    async def _paid(self, api: Api) -> Paid:
+        """What each property is paid in, as it was within the last minutes; nothing where properties are not granted."""
+
+        async def ask() -> Paid:
+            listing = await api.get(f"{self.path}/properties", _listing, absent=NOTHING, forbidden=NOTHING)
+            return Paid.of(_items(listing), self.currency)
+
+        return await api.remember("paid", ask)
+
+    # Properties, and what is read of each
+
+    async def _properties(self, api: Api) -> AsyncIterator[Page]:
+        items = _items(await api.get(f"{self.path}/properties", _listing))
+        yield Page(items=items, to_record=partial(to_property, Paid(usual=self.currency)), key_of=own_key)
+
+    async def _all(self, api: Api, id_: str) -> AsyncIterator[Page]:
+        item = await api.get(f"{self._place(id_)}/all", _raw, absent=msgspec.Raw(b""))
+        yield Page(
+            items=[item] if bytes(item) else [],
+            to_record=partial(to_property, Paid(usual=self.currency)),
+            key_of=own_key,
+        )
+
+    async def _of_each_property(self, api: Api, read: Callable[[Api, str], AsyncIterator[Page]]) -> AsyncIterator[Page]:
+        """Of all that are listed. Where not one is known by its id, it is not the properties that are missing."""
+        listed = _items(await api.get(f"{self.path}/properties", _listing))
+        known = not listed
+
+        async def one(id_: str) -> AsyncIterator[Page]:
+            nonlocal known
+            async for page in read(api, id_):
+                yield page
+            known = True
+
+        async for page in pages.each(dict.fromkeys(property_id_of(raw) or "" for raw in listed), one):
+            yield page
+        if not known:
+            raise Unavailable("iPRO answered 404 for each of its own properties: a wrong `path`, or it is down")
+
+    async def _enquiries(self, api: Api, id_: str) -> AsyncIterator[Page]:
+        async for items in self._listed(api, f"{self._place(id_)}/enquiries", [], own_key):
+            yield Page(items=items, to_record=partial(to_enquiry, self.timezone or UTC), key_of=own_key)
+
+    def _asks_for_changes(self, query: Query) -> bool:
+        """After more than a day the check is not relied on any more."""
+        return query.since is not None and not query.whole and query.now - query.since <= DAY
+
+    async def _touched(self, api: Api, query: Query) -> list[str]:
+        """The properties whose calendar changed since. The check is asked in minutes, counted by the site's own clock."""
+        margin = max(self.availability_margin, 2 * self.interval("availability"), LEAST_MARGIN)
+        minutes = -(-(query.now - (query.since or query.now) + margin) // timedelta(minutes=1))
+        asked = [("lastUpdated", str(minutes))]
+        reply = await api.get(f"{self.path}/property/dayavailabilitycheck", _touched, asked)
+        ids: list[int | float | str] = []
+        for entry in reply if isinstance(reply, list) else [reply]:
+            ids += (entry.property_ids or []) if isinstance(entry, wire.Touched) else [entry]
+        return list(dict.fromkeys(an_id(id_, "$.PropertyIDs") for id_ in ids))
+
+    async def _days(self, api: Api, id_: str) -> AsyncIterator[Page]:
+        """A property's calendar. One without a day is no news: it must not wipe what is known."""
+        asked = [("months", str(self.months))]
+        calendar = await api.get(f"{self._place(id_)}/dayavailability", _calendar, asked)
+        items = [msgspec.Raw(msgspec.json.encode(calendar, order="deterministic"))] if codes(calendar) else []
+        yield Page(items=items, to_record=partial(to_availability, id_), key_of=lambda _: id_, context=id_)
+
+    def _place(self, id_: str) -> str:
+        if not id_:
+            raise Unreadable(f"GET {self.path}/properties: a property is listed without an id that can be read")
+        return f"{self.path}/property/{quote(id_, safe='')}"
+
+    # Listings
+
+    def _page(self, index: int) -> list[tuple[str, str]]:
+        return [("size", str(self.page_size)), ("index", str(index))]
+
+    async def _listed(
+        self, api: Api, path: str, asked: list[tuple[str, str]], key: Key, missing: wire.Listing | None = None
+    ) -> AsyncIterator[Sequence[msgspec.Raw]]:
+        """A listing, page by page; again from its start where records may have moved from page to page meanwhile.
+
+        `missing` is the answer where the site has no such listing, or does not grant it.
+        """
+        shown: list[Listed] = []
+
+        async def fetch(index: int) -> Listed:
+            query = [*asked, *self._page(index)]
+            missed = missing if index == 1 else None
+            reply = await api.get(path, _listing, query, absent=missed, forbidden=missed)
+            page = Listed(items=_items(reply), total=_total(reply))
+            if page.items:
+                shown.append(page)
+            return page
+
+        for _ in range(READINGS):
+            shown.clear()
+            async for items in indexed(fetch, partial(_name, key), base=1, cap=MOST_PAGES):
+                yield items
+            if not has_moved(shown):
+                return
+
+
+def has_moved(shown: Sequence[Listed]) -> bool:
+    """Whether records may have slipped to a page that was read already: the site's own count is another at the end; or it
+    counts nothing, and the last page was as long as the others."""
+    if len(shown) < 2:
+        return False
+    first, last = shown[0], shown[-1]
+    return first.total != last.total or (last.total is None and len(last.items) >= len(first.items))
+
+
+def _items(reply: wire.Listing | list[msgspec.Raw]) -> Sequence[msgspec.Raw]:
+    return reply.items or () if isinstance(reply, wire.Listing) else reply
+
+
+def _total(reply: wire.Listing | list[msgspec.Raw]) -> int | None:
+    """The site's own count; None for none, and for nonsense."""
+    spelt = str(reply.total_hits).removesuffix(".0") if isinstance(reply, wire.Listing) else ""
+    return int(spelt) if spelt.isascii() and spelt.isdecimal() and len(spelt) < 10 else None
+
+
+def _name(key: Key, raw: msgspec.Raw) -> str:
+    """The id of an item, or what else tells it from others."""
+    try:
+        return key(raw)
+    except (Unreadable, ValueError, RecursionError):
+        return xxh3_128_hexdigest(raw)
+
+
+def _lifetime(expires_in: float | str | None) -> float:
+    """Seconds, a number or its text; nonsense counts as an hour."""
+    spelt = str(expires_in)
+    seconds = float(spelt) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", spelt) else 0.0
+    return seconds if 1 <= seconds <= 366 * 86400 else TOKEN_LIFETIME

@@ -1,0 +1,127 @@
+"""Dates, instants, numbers and money as vendors spell them. Each reads text or raises Unreadable, which names the place.
+
+Empty text, and the zero dates that some systems write for "never", are None.
+"""
+
+import re
+from datetime import UTC, date, datetime, tzinfo
+from decimal import Decimal
+from types import MappingProxyType
+
+from connectors.decoding import EXACT, at
+from connectors.errors import Unreadable
+from schemas.records import Money, instant
+
+_ISO_DAY = re.compile(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})(?:$|[T ])")
+_BRITISH_DAY = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})(?:$| )")
+_NEVER = re.compile(r"(?:000[01]-0?[01]-0?[01]|0?[01]/0?[01]/000[01])(?![0-9])")  # .NET, MySQL; also in Britain
+_FRACTION = re.compile(r"(\.[0-9]{6})[0-9]+")  # .NET writes seven digits
+_NUMBER = re.compile(
+    r"[+-]?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?", re.ASCII
+)
+_LONGEST = 40  # characters of a number or a time
+_LARGEST_ID = 2**64  # JSON beyond it comes as a float
+SYMBOLS = MappingProxyType({"£": "GBP", "€": "EUR", "zł": "PLN", "₺": "TRY", "₹": "INR", "฿": "THB", "₪": "ILS"})
+
+
+def a_day(text: str | None, path: str) -> date | None:
+    """A local date: `2026-07-28`, `2024-9-20`, `20/03/2026` (day first), or the day of a date-time, whatever its zone."""
+    text = (text or "").strip()
+    if not text or _NEVER.match(text):
+        return None
+    with at(path):
+        if found := _ISO_DAY.match(text):
+            year, month, day = found.groups()
+        elif found := _BRITISH_DAY.match(text):
+            day, month, year = found.groups()
+        else:
+            raise ValueError
+        return date(int(year), int(month), int(day))
+
+
+def an_instant(text: str | None, path: str, zone: tzinfo = UTC) -> datetime | None:
+    """A time in UTC: ISO 8601 with any fraction, a date alone (its midnight), or `20/03/2026 10:15:00`.
+
+    `zone` is for text that names none.
+    """
+    text = _FRACTION.sub(r"\1", (text or "").strip())
+    if not text or _NEVER.match(text):
+        return None
+    if len(text) > _LONGEST:
+        raise Unreadable(f"{path}: it is too long for a time")
+    if found := _BRITISH_DAY.match(text):
+        day, month, year = found.groups()
+        text = f"{year}-{month:0>2}-{day:0>2}{text[found.end(3) :]}"
+    with at(path):
+        if found := re.fullmatch(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})(.*)", text):
+            year, month, day, rest = found.groups()
+            text = f"{year}-{month:0>2}-{day:0>2}{rest}"
+        time = datetime.fromisoformat(text)
+        return instant(time if time.tzinfo else time.replace(tzinfo=zone))
+
+
+def a_number(value: str | float | None, path: str) -> float | None:
+    """A number, also as text with thousands set off: `"1,000.00"`. Never infinite, never not a number."""
+    if value is None or isinstance(value, bool):
+        if value is None:
+            return None
+        raise Unreadable(f"{path}: not a number")
+    if isinstance(value, str):
+        text = value.strip()
+        if not text:
+            return None
+        if len(text) > _LONGEST or not _NUMBER.fullmatch(text):
+            raise Unreadable(f"{path}: not a number")
+        value = float(text.replace(",", ""))
+    if value != value or abs(value) > 1e300:
+        raise Unreadable(f"{path}: not a number of ordinary size")
+    return float(value) + 0.0  # -0.0 and 0.0 are written alike
+
+
+def a_whole_number(value: str | float | None, path: str) -> int | None:
+    """A whole number in any spelling: `2`, `2.0`, `"2"`."""
+    number = a_number(value, path)
+    if number is None:
+        return None
+    if not number.is_integer() or abs(number) >= EXACT:  # EXACT itself may be its neighbour, rounded
+        raise Unreadable(f"{path}: not a whole number")
+    return int(number)
+
+
+def an_id(value: str | float | None, path: str = "$.id") -> str:
+    """An id as text, `3`, `3.0` and `"3"` alike. Raises Unreadable where there is none."""
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < _LARGEST_ID:
+        return str(value)
+    number = None if isinstance(value, str) else a_whole_number(value, path)
+    if number is None:
+        raise Unreadable(f"{path}: it has no id")
+    return str(number)
+
+
+def text(value: object) -> str | None:
+    """Text without the blanks around it, a number as text; None for nothing."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT:
+        value = int(value)
+    return (str(value).strip() or None) if value is not None else None
+
+
+def currency(named: str | None, known: str | None = None) -> str | None:
+    """An ISO 4217 code from what the vendor wrote, code or symbol; `known` is the code that holds where that is no code.
+
+    Symbols of more than one currency, such as `$`, mean nothing by themselves.
+    """
+    named = (named or "").strip()
+    if len(named) == 3 and named.isascii() and named.isalpha():
+        return named.upper()
+    return known or SYMBOLS.get(named)
+
+
+def money(amount: Decimal | str | float | None, code: str | None, path: str) -> Money | None:
+    """An amount of a currency. Without a currency it cannot be told."""
+    if not isinstance(amount, Decimal):
+        number = a_number(amount, path)
+        amount = None if number is None else Decimal(repr(number))
+    with at(f"{path} or its currency"):
+        return Money.of(amount, code)

@@ -1,0 +1,178 @@
+"""Pages by an index, from honest vendors and from those that lie."""
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from connectors.errors import Misconfigured, NothingThere, Unavailable, Unreadable, VendorError
+from connectors.indexed import Listed, Reported, indexed
+
+pytestmark = pytest.mark.anyio
+
+Vendor = Callable[[int], Listed]
+
+
+def page(*numbers: int, pages: int | None = None, index: int | None = None, total: int | None = None) -> Listed:
+    return Listed(items=[msgspec.Raw(str(each).encode()) for each in numbers], pages=pages, index=index, total=total)
+
+
+def vendor(count: int, size: int, *, base: int = 0, pages: int | None = None, index: int = 0) -> Vendor:
+    """`index` is added to what the vendor calls a page. Counting from 1, page 0 is its first; behind the end is nothing."""
+
+    def answer(number: int) -> Listed:
+        at = max(number - base, 0)
+        shown = range(count)[at * size : (at + 1) * size]
+        return page(*shown, pages=pages, index=at + base + index)
+
+    return answer
+
+
+async def read(answer: Vendor, *, base: int | None = None, cap: int = 1000) -> tuple[list[int], str, list[int]]:
+    """The items that came, what went wrong after them (or nothing), and the pages asked for."""
+    asked: list[int] = []
+    found: list[int] = []
+
+    async def fetch(number: int) -> Listed:
+        asked.append(number)
+        return answer(number)
+
+    try:
+        async for items in indexed(fetch, lambda raw: bytes(raw).decode(), base=base, cap=cap):
+            found += [int(bytes(item)) for item in items]
+    except VendorError as error:
+        return found, f"{type(error).__name__}: {error}", asked
+    return found, "", asked
+
+
+def refusing(answer: Vendor, least: int, most: int, error: VendorError) -> Vendor:
+    def strict(number: int) -> Listed:
+        if not least <= number <= most:
+            raise error
+        return answer(number)
+
+    return strict
+
+
+async def test_a_short_page_that_the_vendor_calls_the_last_is_the_last() -> None:
+    assert await read(vendor(25, 10, pages=3)) == (list(range(25)), "", [0, 1, 2])
+
+
+async def test_a_full_page_is_followed_by_another_look_whatever_the_vendor_says() -> None:
+    assert await read(vendor(25, 10, pages=1)) == (list(range(25)), "", [0, 1, 2])
+    assert await read(vendor(20, 10, pages=2)) == (list(range(20)), "", [0, 1, 2])
+
+
+async def test_without_a_number_of_pages_an_empty_page_is_the_end() -> None:
+    assert await read(vendor(25, 10)) == (list(range(25)), "", [0, 1, 2, 3])
+
+
+async def test_a_vendor_that_counts_from_one_answers_its_first_page_twice() -> None:
+    found, trouble, asked = await read(vendor(25, 10, base=1, pages=3))
+    assert (sorted(set(found)), trouble, asked) == (list(range(25)), "", [0, 1, 2, 3])
+
+
+async def test_a_page_0_without_items_may_be_that_of_a_vendor_that_counts_from_one() -> None:
+    def answer(number: int) -> Listed:
+        return vendor(25, 10, base=1, pages=3)(number) if number else page(pages=3, index=0)
+
+    assert await read(answer) == (list(range(25)), "", [0, 1, 2, 3])
+
+
+async def test_nothing_at_all_is_asked_for_twice() -> None:
+    assert await read(vendor(0, 10, pages=0)) == ([], "", [0, 1])
+
+
+async def test_a_base_that_is_set_is_not_looked_for() -> None:
+    assert await read(vendor(25, 10, base=1, pages=3), base=1) == (list(range(25)), "", [1, 2, 3])
+    assert await read(vendor(0, 10), base=0) == ([], "", [0])
+
+
+@pytest.mark.parametrize("error", [Misconfigured("400"), NothingThere("404"), Reported("inside")])
+async def test_a_refusal_behind_what_the_vendor_calls_the_end_is_the_end(error: VendorError) -> None:
+    found, trouble, asked = await read(refusing(vendor(20, 10, pages=2), 0, 1, error))
+    assert (found, trouble, asked) == (list(range(20)), "", [0, 1, 2])
+
+
+async def test_a_refusal_before_the_end_is_a_failure_and_an_outage_always_is() -> None:
+    assert await read(refusing(vendor(30, 10, pages=3), 0, 1, Misconfigured("400"))) == (
+        list(range(20)),
+        "Misconfigured: 400",
+        [0, 1, 2],
+    )
+    _, trouble, _ = await read(refusing(vendor(20, 10, pages=2), 0, 1, Unavailable("503")))
+    assert trouble == "Unavailable: 503"
+
+
+async def test_a_total_that_is_reached_by_a_short_page_is_the_end() -> None:
+    def answer(number: int) -> Listed:
+        return page(*range(12)[(number - 1) * 5 : number * 5], total=12)
+
+    assert await read(answer, base=1) == (list(range(12)), "", [1, 2, 3])
+
+
+async def test_the_first_page_for_ever_is_no_listing_that_was_read_to_its_end() -> None:
+    found, trouble, _ = await read(lambda number: page(*range(10), total=450), base=1)
+    assert (found, trouble) == (
+        list(range(10)),
+        "Unreadable: page 2 is the first page again, though the vendor says that there is more",
+    )
+
+
+async def test_a_vendor_that_ignores_the_index_and_has_no_more_is_done() -> None:
+    assert (await read(lambda number: page(*range(10), pages=1)))[:2] == (list(range(10)), "")
+
+
+async def test_a_listing_without_an_end_is_cut() -> None:
+    found, trouble, _ = await read(lambda number: page(number), cap=50)
+    assert (found, trouble) == (list(range(50)), "Unreadable: the listing has more than 50 pages")
+
+
+async def test_the_cap_is_an_error_of_reading() -> None:
+    with pytest.raises(Unreadable):
+        async for _ in indexed(_endless, lambda raw: bytes(raw).decode(), base=0, cap=3):
+            pass
+
+
+async def _endless(number: int) -> Listed:
+    return page(number)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    count=st.integers(0, 60),
+    size=st.integers(1, 12),
+    base=st.sampled_from([0, 1]),
+    zero=st.sampled_from(["first", "empty"]),
+    behind=st.sampled_from(["empty", "last"]),
+    pages=st.one_of(st.none(), st.integers(-1, 70)),
+    index=st.one_of(st.none(), st.integers(-2, 3)),
+    honest=st.booleans(),
+)
+async def test_every_item_is_read_and_it_ends_whatever_the_vendor_says(
+    count: int,
+    size: int,
+    base: int,
+    zero: str,
+    behind: str,
+    pages: int | None,
+    index: int | None,
+    honest: bool,
+) -> None:
+    last = max(-(-count // size), 1) - 1
+
+    def answer(number: int) -> Listed:
+        at = number - base
+        told = {"pages": last + 1 if honest else pages, "index": None if index is None else at + base + index}
+        if at < 0 and zero == "empty":
+            return page(**told)
+        at = max(at, 0)
+        at = min(at, last) if behind == "last" else at
+        return page(*range(count)[at * size : (at + 1) * size], **told)
+
+    found, trouble, asked = await read(answer)
+    assert set(found) == set(range(count))
+    assert len(asked) <= last + 5
+    assert not trouble or (not honest and behind == "last" and "the first page again" in trouble)
