@@ -6,6 +6,7 @@ a 200 may hold a failure; whether `PageIndex` counts from 0 or 1 is not document
 to sign in; no device is ever said to be offline, it is silent. Units, page sizes and rate limits are not documented.
 """
 
+import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -33,8 +34,11 @@ DISTRIBUTOR = "/ctapi/Distributor"
 DEVICE = "/ctapi/Device"
 MEASUREMENT = "/ctapi/Measurement"
 CUSTOMER = "/ctapi/Customer"
+AHEAD = timedelta(minutes=15)  # a device's clock may be by less
 DEGREES = 5  # decimals of a coordinate, about a metre: the rest is noise
 NOBODY = "00000000-0000-0000-0000-000000000000"
+
+_ZONED = re.compile(r"(?:[zZ]|[+-][0-9]{2}:?[0-9]{2})\s*$")
 
 _distributors = msgspec.json.Decoder(list[wire.Distributor])
 _devices = msgspec.json.Decoder(wire.DeviceList | list[msgspec.Raw])
@@ -194,13 +198,12 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
         return _listed(await api.get(CUSTOMER, _customers, params))
 
     def _to_device(self, query: Query, raw: msgspec.Raw) -> Device:
-        found, zone = _device.decode(raw), self.timezone or UTC
+        found = _device.decode(raw)
         times = [
-            an_instant(found.device_status_update_date_time, "$.DeviceStatusUpdateDateTime", zone),
-            an_instant(found.device_data_update_date_time, "$.DeviceDataUpdateDateTime", zone),
+            self._heard(found.device_status_update_date_time, "$.DeviceStatusUpdateDateTime", query.now),
+            self._heard(found.device_data_update_date_time, "$.DeviceDataUpdateDateTime", query.now),
         ]
-        # Never ahead of now: the zone of these times is not documented.
-        seen = max((min(time, query.now) for time in times if time), default=None)
+        seen = max((time for time in times if time), default=None)
         status = DeviceStatus.ONLINE if self._is_fresh(seen, query.now) else DeviceStatus.OFFLINE
         if found.is_registered is False:
             status = DeviceStatus.DEREGISTERED
@@ -236,6 +239,19 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
         if self._is_fresh(seen, now):
             return msgspec.structs.replace(heard, status=DeviceStatus.ONLINE, since=None)
         return msgspec.structs.replace(heard, since=seen)
+
+    def _heard(self, written: str | None, path: str, now: datetime) -> datetime | None:
+        """A device's time, never ahead of now: its clock may be.
+
+        The zone of these times is not documented. One without a zone that lies far ahead is local time, and taken for UTC it
+        would hide the device's silence for hours: a person must say which zone it is.
+        """
+        time = an_instant(written, path, self.timezone or UTC)
+        if time is None or time <= now:
+            return time
+        if self.timezone is None and time > now + AHEAD and not _ZONED.search(written or ""):
+            raise Unreadable(f"{path}: without a zone, and ahead of now: set `timezone` on the account")
+        return now
 
     def _is_fresh(self, seen: datetime | None, now: datetime) -> bool:
         return seen is not None and now - seen <= self.offline_after

@@ -4,7 +4,7 @@ Empty text, and the zero dates that some systems write for "never", are None.
 """
 
 import re
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
 from types import MappingProxyType
 
@@ -19,6 +19,8 @@ _FRACTION = re.compile(r"(\.[0-9]{6})[0-9]+")  # .NET writes seven digits
 _NUMBER = re.compile(
     r"[+-]?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?", re.ASCII
 )
+_CLOCK = re.compile(r"[T ]\s*([0-9]{1,2})(:[0-9]{2})((?::[0-9]{2}(?:\.[0-9]+)?)?)\s*([AaPp][Mm])?", re.ASCII)
+_MILLISECONDS = re.compile(r"/Date\((-?[0-9]{1,15})(?:[+-][0-9]{4})?\)/", re.ASCII)  # since 1970, as older .NET writes
 _LONGEST = 40  # characters of a number or a time
 _LARGEST_ID = 2**64  # JSON beyond it comes as a float
 SYMBOLS = MappingProxyType({"£": "GBP", "€": "EUR", "zł": "PLN", "₺": "TRY", "₹": "INR", "฿": "THB", "₪": "ILS"})
@@ -40,7 +42,7 @@ def a_day(text: str | None, path: str) -> date | None:
 
 
 def an_instant(text: str | None, path: str, zone: tzinfo = UTC) -> datetime | None:
-    """A time in UTC: ISO 8601 with any fraction, a date alone (its midnight), or `20/03/2026 10:15:00`.
+    """A time in UTC: ISO 8601 with any fraction, a date alone (its midnight), `20/03/2026 6:59:35 PM`, `/Date(1767225600000)/`.
 
     `zone` is for text that names none.
     """
@@ -49,15 +51,28 @@ def an_instant(text: str | None, path: str, zone: tzinfo = UTC) -> datetime | No
         return None
     if len(text) > _LONGEST:
         raise Unreadable(f"{path}: it is too long for a time")
+    if found := _MILLISECONDS.fullmatch(text):
+        with at(path):
+            return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=int(found[1]))
     if found := _BRITISH_DAY.match(text):
         day, month, year = found.groups()
         text = f"{year}-{month:0>2}-{day:0>2}{text[found.end(3) :]}"
     with at(path):
         if found := re.fullmatch(r"([0-9]{4})-([0-9]{1,2})-([0-9]{1,2})(.*)", text):
             year, month, day, rest = found.groups()
-            text = f"{year}-{month:0>2}-{day:0>2}{rest}"
+            text = f"{year}-{month:0>2}-{day:0>2}{_CLOCK.sub(_of_24_hours, rest, count=1)}"
         time = datetime.fromisoformat(text)
         return instant(time if time.tzinfo else time.replace(tzinfo=zone))
+
+
+def _of_24_hours(clock: re.Match[str]) -> str:
+    """`T06:59:35` of ` 6:59:35 AM`. An hour that no such clock shows is left as it is: it is no time."""
+    hour, minute, second, half = clock.groups()
+    if half:
+        if not 1 <= int(hour) <= 12:
+            raise ValueError
+        hour = str(int(hour) % 12 + (12 if half.lower() == "pm" else 0))
+    return f"T{hour:0>2}{minute}{second}"
 
 
 def a_number(value: str | float | None, path: str) -> float | None:

@@ -163,7 +163,7 @@ TIMES = [
     ("2026-05-20T11:45:00Z", "2026-05-20T11:00:00Z", DeviceStatus.ONLINE, "11:45"),
     ("2026-05-20T11:00:00Z", "2026-05-20T11:45:00.0000000Z", DeviceStatus.ONLINE, "11:45"),
     ("2026-05-20T11:44:59Z", "2026-05-20T11:00:00Z", DeviceStatus.OFFLINE, "11:44"),
-    ("2026-05-20T21:00:00", None, DeviceStatus.ONLINE, "12:00"),  # ahead of now
+    ("2026-05-20T21:00:00Z", None, DeviceStatus.ONLINE, "12:00"),  # ahead of now
     ("2026-05-20 11:50:00", "", DeviceStatus.ONLINE, "11:50"),
     ("0001-01-01T00:00:00", "20/05/2026 11:50:00", DeviceStatus.ONLINE, "11:50"),
 ]
@@ -189,6 +189,16 @@ async def test_times_without_a_zone_are_of_the_configured_one() -> None:
     local = {"DeviceStatusUpdateDateTime": "2026-05-20T21:50:00", "DeviceDataUpdateDateTime": None}
     found = await device({**DEVICE, **local}, timezone=ZoneInfo("Australia/Melbourne"))
     assert found.last_seen_at == datetime(2026, 5, 20, 11, 50, tzinfo=UTC)
+
+
+async def test_local_times_taken_for_utc_are_not_silently_fresh() -> None:
+    ahead = {"DeviceStatusUpdateDateTime": "2026-05-20T21:59:00", "DeviceDataUpdateDateTime": ""}
+    with pytest.raises(Unreadable, match="set `timezone` on the account"):
+        await device({**DEVICE, **ahead})
+    zone = ZoneInfo("Australia/Melbourne")
+    assert (await device({**DEVICE, **ahead}, timezone=zone)).last_seen_at == NOON - MINUTE
+    zoned = {**ahead, "DeviceStatusUpdateDateTime": "2026-05-20T21:59:00Z"}
+    assert (await device({**DEVICE, **zoned})).last_seen_at == NOON
 
 
 async def test_a_device_that_is_not_registered_is_neither_online_nor_offline() -> None:

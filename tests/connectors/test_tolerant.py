@@ -84,6 +84,12 @@ TIMES = [
     ("2026-03-20 10:15:00", datetime(2026, 3, 20, 2, 15, tzinfo=UTC)),
     ("2026-3-5 10:15:00", datetime(2026, 3, 5, 2, 15, tzinfo=UTC)),
     ("20/03/2026 10:15:00", datetime(2026, 3, 20, 2, 15, tzinfo=UTC)),
+    ("20/03/2026 6:59:35 AM", datetime(2026, 3, 19, 22, 59, 35, tzinfo=UTC)),
+    ("20/03/2026 12:00:00 am", datetime(2026, 3, 19, 16, tzinfo=UTC)),
+    ("2026-03-20 12:05 PM", datetime(2026, 3, 20, 4, 5, tzinfo=UTC)),
+    ("2026-03-20 6:59:35Z", datetime(2026, 3, 20, 6, 59, 35, tzinfo=UTC)),
+    ("/Date(1774001700000)/", datetime(2026, 3, 20, 10, 15, tzinfo=UTC)),
+    ("/Date(1774001700000+1100)/", datetime(2026, 3, 20, 10, 15, tzinfo=UTC)),
     ("2026-03-20", datetime(2026, 3, 19, 16, tzinfo=UTC)),
     ("2024-9-20", datetime(2024, 9, 19, 16, tzinfo=UTC)),
 ]
@@ -105,7 +111,16 @@ def test_no_time_and_never_are_none(written: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["soon", "2026-03-20T25:00:00Z", "9999-12-31T23:59:59-11:00", "2026-03-20T" + DIGITS]
+    "written",
+    [
+        "soon",
+        "20/03/2026 13:00 PM",
+        "20/03/2026 0:00 AM",
+        "/Date(999999999999999)/",
+        "2026-03-20T25:00:00Z",
+        "9999-12-31T23:59:59-11:00",
+        "2026-03-20T" + DIGITS,
+    ],
 )
 def test_what_is_no_time_is_unreadable(written: str) -> None:
     with pytest.raises(Unreadable, match=r"^\$\.at: it (cannot be understood|is too long for a time)$"):
