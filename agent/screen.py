@@ -34,7 +34,7 @@ from schemas.facts import (
 REMEMBERED = 200  # changes and deliveries; more than any terminal has lines
 STALE = 3  # intervals without a successful poll after which an age is coloured
 FRAME = 2  # lines of a panel's border
-KEY = 12  # characters of a record's key
+KEY, SENT_KEY = 12, 10  # characters of a record's key
 LEAST = 2  # lines of changes and of deliveries that are shown however many accounts there are
 COLOURS = {
     DeliveryOutcome.DELIVERED: "green",
@@ -251,14 +251,14 @@ def _changes(changes: Iterable[Seen], lines: int) -> Table:
 
 
 def _deliveries(deliveries: Iterable[Sent], lines: int) -> Table:
-    table = _table(8, 6, 18, 10, 5, 0, 7, 9)
+    table = _table(8, 6, 18, SENT_KEY, 5, 0, 7, 9)
     for sent, _ in zip(deliveries, range(lines), strict=False):
         fact, colour = sent.fact, COLOURS[sent.fact.outcome]
         table.add_row(
             Text(f"{sent.at:%H:%M:%S}", style="dim"),
             Text(fact.route),
             Text(fact.kind, style="bold"),
-            Text(escape(sent.key)),
+            Text(_shortened(escape(sent.key), SENT_KEY)),
             Text(f"try {fact.attempt}", style="yellow" if fact.attempt > 1 else ""),
             Text(escape(fact.status), style=colour),
             Text(f"{fact.seconds * 1000:.0f} ms", style="dim"),
@@ -279,9 +279,9 @@ def _kind(fact: Published) -> str:
     return f"{fact.scope.resource}.{fact.change}"
 
 
-def _shortened(key: str) -> str:
+def _shortened(key: str, most: int = KEY) -> str:
     """Without its middle where it is long: what tells keys apart is mostly at their ends."""
-    return key if len(key) <= KEY else f"{key[:3]}…{key[4 - KEY :]}"
+    return key if len(key) <= most else f"{key[:2]}…{key[3 - most :]}"
 
 
 def _late(age: float | None) -> str:
