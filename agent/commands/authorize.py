@@ -4,9 +4,11 @@ import random
 import secrets
 import sys
 import time
+from contextlib import suppress
 
 import msgspec
 
+from agent import vendors
 from agent.bus import names
 from agent.commands import output
 from agent.commands.failures import DONE, Failed, WrongUsage
@@ -22,6 +24,8 @@ from connectors.auth import Consents, Token
 from connectors.base import Connector
 from connectors.errors import AuthRefused, Misconfigured
 from connectors.http import Sender, open_http
+from events.jetstream.errors import BusError
+from events.jetstream.schedule import Schedule
 from events.jetstream.tokens import JetStreamTokenStore
 from events.tokens import Moved
 
@@ -126,6 +130,10 @@ class _Authorize:
             except (AuthRefused, Misconfigured) as error:
                 again = "a code is good once, for about a minute, and for the redirect it was made for"
                 raise Failed(f"{error}; {again}") from None
+            schedule = Schedule(bus, names(self._config.bus))
+            for resource in self._connector.resources:
+                with suppress(BusError):  # no agent has run yet: each begins with a poll
+                    await schedule.poll_now(vendors.scope(self._connector, resource))
         if self._settings.json:
             output.json({"account": self._connector.name, "authorized": True})
         else:
