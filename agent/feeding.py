@@ -2,7 +2,7 @@
 
 Each source (a device, say) has a record of its own of how far it was told; it is committed together with its batch, so a
 crash between two commits leaves a correct prefix. Everything of a part is read at once, window by window; only a source that
-was silent beyond the overlap is asked for what it may have uploaded late.
+was silent beyond the overlap is asked for what it may have uploaded late, and until that is told its news wait.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ from agent.outcomes import Ended, failed
 from agent.reading import unreadable_place
 from agent.watched import Task
 from connectors.base import Feeding, Point, Points, Span
-from connectors.errors import Forbidden, NothingThere, Unavailable, Unreadable, VendorError
+from connectors.errors import Forbidden, Misconfigured, NothingThere, Unavailable, Unreadable, VendorError
 from events.diff import Stored, redact
 from events.ledger import BATCH, Head, Part, State, messages
 from events.subjects import fits
@@ -24,13 +24,25 @@ from schemas.facts import Fresh, PollOutcome
 
 LARGEST = 480 * 1024  # bytes of one event's points, so that the event stays under 512 KiB
 COMMIT_BYTES = 8 * 1024 * 1024  # of the points in one commit
-ONE_BY_ONE = 3  # so many sources that were silent for long are asked for one by one, more of them together
+LONG = 24  # windows: the longest time that is asked for at once of one source alone
+MOST_SPANS = 48  # reads of one poll for what sources kept while they were silent
 STORED_AT_ONCE = 1000
+
+# Failures of one part, or of one source: the others go on.
+ALONE = (Forbidden, Misconfigured, NothingThere, Unavailable, Unreadable)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _encode = msgspec.json.encode
 
 Told = dict[datetime, msgspec.Struct]
+
+
+class _Sources(msgspec.Struct, frozen=True):
+    """Sources of a part that are read at once: by name where it is one alone, else all that the part has."""
+
+    part: str
+    source: str
+    keys: frozenset[str]
 
 
 class Follow:
@@ -43,6 +55,7 @@ class Follow:
         self._records = 0
         self._unreadable = 0
         self._changes = 0
+        self._spans = 0
 
     async def run(self) -> Ended:
         task = self._task
@@ -69,17 +82,86 @@ class Follow:
         known = self._parts.get(part, Part())
         first = known.cursor is None
         start = min(known.cursor or self._task.now, self._task.now) - self._feeding.overlap
+        self._spans = 0
         try:
             for low, high in windows(start, self._task.now, self._feeding.window):
                 told = await self._read(part, low, high)
                 stored = await self._stored(told)
-                if not first:
-                    await self._fill_gaps(part, start, told, stored)
-                await self._publish(state, told, stored, first_sync=first)
+                behind = self._behind(told, stored, None if first else known.began, start)
+                level = {key: points for key, points in told.items() if key not in behind}
+                await self._publish(state, level, stored, first_sync=first)
+                if behind:
+                    filled = await self._fill(state, part, behind, start)
+                    level = {key: points for key, points in told.items() if key in filled}
+                    await self._publish(state, level, await self._stored(level), first_sync=False)
                 known = Part(began=known.began or self._task.now, cursor=max(high, known.cursor or high))
                 self._parts[part] = known
-        except (Forbidden, NothingThere, Unavailable, Unreadable) as error:
+        except ALONE as error:
             self._task.failures.append(error)
+
+    def _behind(
+        self, told: Iterable[str], stored: Mapping[str, Measured], began: datetime | None, start: datetime
+    ) -> dict[str, datetime]:
+        """The sources that speak again after a silence beyond `start`, since which all is read, and until when they were told.
+
+        One that was never heard is given a day, but not more than there is since the baseline (`began`; None: this is it).
+        """
+        untils = {key: stored[key].until for key in told if key in stored}
+        if began is not None:
+            oldest = max(began, start - LONG * self._feeding.window)
+            untils |= dict.fromkeys((key for key in told if key not in stored), oldest)
+        return {key: until for key, until in untils.items() if until < start}
+
+    async def _fill(self, state: State, part: str, behind: Mapping[str, datetime], start: datetime) -> set[str]:
+        """Tell what these sources have uploaded for the time before `start`; those of which all of that has been read.
+
+        So many reads that the account's other resources are not held up. How far each was read is kept: the next poll goes on.
+        """
+        filled: set[str] = set()
+        together, alone = grouped(behind, start, self._feeding.window)
+        groups = [(together, self._feeding.window, "")] if together else []
+        groups += [([key], LONG * self._feeding.window, key) for key in alone]
+        for keys, longest, source in groups:
+            try:
+                reached = await self._read_on(state, _Sources(part, source, frozenset(keys)), behind, start, longest)
+            except ALONE as error:
+                self._task.failures.append(error)
+                continue
+            if reached >= start:
+                filled.update(keys)
+        return filled
+
+    async def _read_on(
+        self, state: State, span: _Sources, behind: Mapping[str, datetime], start: datetime, longest: timedelta
+    ) -> datetime:
+        """Read these sources from where they were told; how far that came."""
+        reached = min(behind[key] for key in span.keys)
+        for low, high in windows(reached, start, longest):
+            if self._spans >= MOST_SPANS:
+                break
+            self._spans += 1
+            told = await self._read(span.part, low, high, span.source)
+            level = {key: points for key, points in told.items() if key in span.keys}
+            await self._publish(state, level, await self._stored(level), first_sync=False)
+            reached = high
+        if reached < start:
+            await self._move_on(state, span.keys, reached)
+        return reached
+
+    async def _move_on(self, state: State, keys: Iterable[str], reached: datetime) -> None:
+        """Keep that these sources have been read up to there, though they may have had nothing to tell."""
+        stored = await self._stored(keys)
+        moves = []
+        for key in keys:
+            known = stored.get(key, Measured(id=key, until=reached))
+            if key in stored and known.until >= reached:
+                continue
+            entry = state.entries.get(key)
+            after = msgspec.structs.replace(known, until=reached)
+            version = entry.version if entry else 1
+            moves.append(Change(key=key, version=version, verb=None, before=None, after=after))
+        for at in range(0, len(moves), BATCH - 1):
+            await self._commit(state, moves[at : at + BATCH - 1])
 
     async def _read(self, part: str, low: datetime, high: datetime, source: str = "") -> dict[str, Told]:
         """What there is in a stretch of time, by source and time."""
@@ -115,28 +197,15 @@ class Follow:
             found |= await self._task.ledger.stored(self._task.scope, some, self._task.resource.record)
         return {key: each.record for key, each in found.items() if isinstance(each.record, Measured)}
 
-    async def _fill_gaps(
-        self, part: str, start: datetime, told: dict[str, Told], stored: Mapping[str, Measured]
-    ) -> None:
-        """Add what sources that were silent for long have uploaded for the time before `start`, since which all is read."""
-        silent = {key: stored[key].until for key in told if key in stored and stored[key].until < start}
-        near = {key: until for key, until in silent.items() if start - until <= self._feeding.window}
-        together = len(near) > ONE_BY_ONE
-        if together:
-            for low, high in windows(min(near.values()), start, self._feeding.window):
-                _merge(told, await self._read(part, low, high), only=near)
-        for key, until in silent.items():
-            if together and key in near:
-                continue
-            for low, high in windows(until, start, self._feeding.window):
-                _merge(told, await self._read(part, low, high, key), only=silent)
-
     async def _publish(
         self, state: State, told: Mapping[str, Told], stored: Mapping[str, Measured], *, first_sync: bool
     ) -> None:
         """Commit what was not told before: the first chunk of every source, then the second, in batches."""
-        silent = first_sync and self._task.watched.first_sync == "baseline"
-        chunks = {key: list(self._chunks(key, points, stored.get(key), whole=silent)) for key, points in told.items()}
+        news = {key for key in told if first_sync and key not in stored}
+        silent = news if self._task.watched.first_sync == "baseline" else set()
+        chunks = {
+            key: list(self._chunks(key, points, stored.get(key), whole=key in silent)) for key, points in told.items()
+        }
         for turn in range(max(map(len, chunks.values()), default=0)):
             pending: list[Change] = []
             size = 0
@@ -148,7 +217,7 @@ class Follow:
                 if pending and (messages(pending) + 2 > BATCH or size + weight > COMMIT_BYTES):
                     await self._commit(state, pending)
                     pending, size = [], 0
-                pending.append(self._change(state, key, batch, measured, silent=silent, first_sync=first_sync))
+                pending.append(self._change(state, key, batch, measured, silent=key in silent, first_sync=key in news))
                 size += weight
             if pending:
                 await self._commit(state, pending)
@@ -194,6 +263,24 @@ def windows(start: datetime, end: datetime, longest: timedelta) -> Iterator[tupl
     yield start, end
 
 
+def grouped(behind: Mapping[str, datetime], start: datetime, window: timedelta) -> tuple[list[str], list[str]]:
+    """Which sources to read together, window by window, and which one by one, `LONG` windows at once: the fewest reads."""
+    nearest = sorted(behind, key=lambda key: behind[key], reverse=True)
+    one_by_one = [_pieces(start - behind[key], LONG * window) for key in nearest]
+    cost = best = sum(one_by_one)
+    together = 0
+    for number, key in enumerate(nearest):
+        cost -= one_by_one[number]
+        whole = cost + _pieces(start - behind[key], window)
+        if whole < best:
+            best, together = whole, number + 1
+    return nearest[:together], nearest[together:]
+
+
+def _pieces(time: timedelta, longest: timedelta) -> int:
+    return max(1, -(-time // longest))
+
+
 def fresh(points: Iterable[datetime], known: Measured | None, overlap: timedelta) -> list[datetime]:
     """The times not told before, ascending. What is older than the overlap before the newest one told counts as told."""
     if known is None:
@@ -224,12 +311,6 @@ def chunked(times: Sequence[datetime], points: Told, largest: int | None) -> Ite
         size += weight
     if piece:
         yield piece
-
-
-def _merge(told: dict[str, Told], more: Mapping[str, Told], only: Mapping[str, datetime]) -> None:
-    for key, points in more.items():
-        if key in only:
-            told[key] = {**points, **told.get(key, {})}
 
 
 def _micros(at: datetime) -> int:

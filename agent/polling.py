@@ -217,19 +217,23 @@ class Polling:
     async def _guarded(self, entry: Watched, resource: str, failed: int) -> tuple[Ended, int]:
         """How the poll ended, and how many have failed in a row with it."""
         started = time.monotonic()
+        scope = entry.scope(resource)
         try:
             ended = await self._poller.poll(entry, resource)
-            failures = 0 if ended.outcome.succeeded else failed + 1
-            await self._health.note(entry, resource, ended, failures)
         except (BusError, LedgerUnavailable):
             raise
         except Exception:  # a bug in one connector must not stop the other accounts
-            scope = entry.scope(resource)
             log.exception("the poll of %s failed in an unforeseen way", scope)
             ended = Ended(outcome=PollOutcome.UNREADABLE, detail="an unforeseen failure: see the log")
             seconds = time.monotonic() - started
             self._tell(Polled(scope=scope, outcome=ended.outcome, seconds=seconds, detail=ended.detail))
-            return ended, failed + 1
+        failures = 0 if ended.outcome.succeeded else failed + 1
+        try:
+            await self._health.note(entry, resource, ended, failures)
+        except (BusError, LedgerUnavailable):
+            raise
+        except Exception:
+            log.exception("the health of %s could not be noted", scope)
         return ended, failures
 
     async def _hold(self, tick: Tick) -> None:

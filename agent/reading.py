@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 import xxhash
 
+from agent.vouching import Vouch, vouched
 from connectors.base import Page, Resource
 from connectors.decoding import what_is_wrong
 from connectors.errors import Unreadable
@@ -53,7 +54,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     resource: Resource
     first_sync: str
     redact: tuple[str, ...]
-    vouchers: type[Record] | None = None  # of `resource.vouched_by`
+    vouch: Vouch | None = None  # of `resource.vouched_by`
 
 
 class _Item(msgspec.Struct, frozen=True):
@@ -70,6 +71,7 @@ class Baseline(msgspec.Struct, frozen=True):
 
     at: datetime
     covers: Callable[[Record], bool]
+    unread: frozenset[str] = frozenset()  # keys of what it listed and could not read
 
     def precedes(self, item: _Item) -> bool:
         """Whether the record came after. One that the sweep could have listed and did not was not there."""
@@ -96,6 +98,7 @@ class Reading:
         self.unreadable = 0
         self.changes = 0
         self.last_heard: datetime | None = None  # the newest sign of life of any record
+        self.unread: set[str] = set()  # keys of records that cannot be read and of which nothing is stored
         self.blind = False  # an item did not even show its key: what is missing cannot be told
         self._ledger = ledger
         self._bytes = seen_bytes
@@ -138,7 +141,7 @@ class Reading:
                 in_doubt.append(item)
             else:
                 self._sort(item, different)
-        for item in await self._vouched(page, in_doubt):
+        for item in await self._second_look(page, in_doubt):
             self._sort(item, different)
         await self._take(list(different.values()), baseline)
         if part is not None and newest is not None:
@@ -210,18 +213,14 @@ class Reading:
         entry = self.state.entries.get(key)
         return entry is not None and entry.version == version and key not in self._open
 
-    async def _vouched(self, page: Page, items: Sequence[_Item]) -> list[_Item]:
-        """The items after a look at what else is known of them."""
-        by, vouched = self._rules.resource.vouched_by, page.vouched
-        if not items or vouched is None or self._rules.vouchers is None:
+    async def _second_look(self, page: Page, items: Sequence[_Item]) -> list[_Item]:
+        """The items in doubt after a look at what else is known of them."""
+        vouch = self._rules.vouch
+        if vouch is None or not items:
             return list(items)
-        scope = msgspec.structs.replace(self.state.scope, resource=by)
-        found = await self._ledger.stored(scope, [item.key for item in items], self._rules.vouchers)
-        known = {key: stored.record for key, stored in found.items() if stored.record is not None}
-        return [
-            msgspec.structs.replace(item, record=vouched(item.record, known[item.key])) if item.key in known else item
-            for item in items
-        ]
+        records = {item.key: item.record for item in items}
+        kept = await vouched(vouch, self._ledger, page, records, self.poll.observed_at, self._quarantine)
+        return [msgspec.structs.replace(item, record=kept[item.key]) for item in items if item.key in kept]
 
     def _decode(self, page: Page, raw: msgspec.Raw, fingerprint: int) -> _Item | None:
         key = ""
@@ -230,15 +229,21 @@ class Reading:
             _check_size(key, raw)
             record = page.to_record(raw)
         except (Unreadable, msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as error:
-            self._quarantined(key, unreadable_place(error))
-            self.unreadable += 1
-            self.blind = self.blind or not key
-            self.seen.add(key)
+            self._quarantine(key, error)
             return None
         again = key in self.seen and key not in self._newest
         self.seen.add(key)
         kept = redact(record, self._rules.redact)
         return _Item(key, kept, record.made_at, record.changed_at, fingerprint, again)
+
+    def _quarantine(self, key: str, error: Exception) -> None:
+        """Tell that it cannot be read; what is stored of it stays."""
+        self._quarantined(key, unreadable_place(error))
+        self.unreadable += 1
+        self.blind = self.blind or not key
+        self.seen.add(key)
+        if key and key not in self.state.entries:
+            self.unread.add(key)
 
     def _sort(self, item: _Item, different: dict[str, _Item]) -> None:
         """Into `different` what needs a look at the stored record. An older copy of what this poll has read counts nothing."""
@@ -273,6 +278,9 @@ class Reading:
         if item.again and stored is not None and _is_older(item, stored):
             self._open.discard(item.key)
             return
+        if self._rules.resource.sudden and stored is not None and _lost_its_times(item, stored):
+            self._quarantine(item.key, Unreadable("no sign of life is told of it any more"))
+            return
         change = decide(item.key, stored, item.record, self._rules.resource.changes, self._unknown(item, baseline))
         entry = self.state.entries.get(item.key)
         if change is None and stored is not None and entry is not None and entry.digest != digest(item.record):
@@ -293,7 +301,8 @@ class Reading:
 
     def _unknown(self, item: _Item, baseline: Baseline | None) -> Unknown:
         pending = self._pending.get(item.key)
-        if baseline is None or (pending is not None and pending.version == 1 and pending.verb is None):
+        silent = pending is not None and pending.version == 1 and pending.verb is None
+        if baseline is None or silent or item.key in baseline.unread:
             return Unknown(silent=self._rules.first_sync == "baseline", first=True)
         if baseline.precedes(item):
             return Unknown()
@@ -318,6 +327,11 @@ def later(one: datetime | None, other: datetime | None) -> datetime | None:
 def _is_older(item: _Item, stored: Stored) -> bool:
     known = stored.record.changed_at if stored.record is not None else None
     return known is not None and item.changed_at is not None and item.changed_at < known
+
+
+def _lost_its_times(item: _Item, stored: Stored) -> bool:
+    """Whether nothing is told any more of when it was heard last: that says nothing of whether it is silent."""
+    return item.record.heard_at is None and stored.record is not None and stored.record.heard_at is not None
 
 
 def _check_size(key: str, raw: msgspec.Raw) -> None:

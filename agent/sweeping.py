@@ -8,9 +8,10 @@ import msgspec
 
 from agent.outcomes import Ended, VendorStale, failed
 from agent.reading import Baseline, Bytes, Reading, Rules, later
+from agent.vouching import Vouch
 from agent.watched import Task
 from connectors.base import Query
-from connectors.errors import Forbidden, NothingThere, Unavailable, Unreadable, VendorError
+from connectors.errors import Forbidden, Misconfigured, NothingThere, Unavailable, Unreadable, VendorError
 from events.ledger import Head, Part, State
 from schemas.facts import Fresh, PollOutcome
 from schemas.records import Record
@@ -52,15 +53,17 @@ class Sweep:
             self._failures.append(error)
         if self._swept and not reading.blind:
             await self._missing(reading)
+        stale_at = state.head.stale_at
         if self._resource.sudden:
-            await self._judge(reading)
+            stale_at = await self._judge(reading, stale_at)
         head = Head(
             poll_id=reading.poll.id,
             at=state.head.at if self._failures else self._now,
             records=reading.alive(),
+            stale_at=stale_at,
             parts=self._parts,
         )
-        if not self._failures or reading.pending or head.parts != state.head.parts:
+        if not self._failures or reading.pending or (head.parts, stale_at) != (state.head.parts, state.head.stale_at):
             await reading.flush(head)
         if head.at is not None:
             self._task.tell(Fresh(scope=self._task.scope, at=head.at, records=head.records, held=head.held))
@@ -68,9 +71,13 @@ class Sweep:
 
     def _reading(self, state: State) -> Reading:
         watched, resource = self._task.watched, self._resource
-        vouchers = self._connector.resources[resource.vouched_by].record if resource.vouched_by else None
-        rules = Rules(resource=resource, first_sync=watched.first_sync, redact=watched.redact, vouchers=vouchers)
-        task = self._task
+        task, by = self._task, resource.vouched_by
+        vouch = None
+        if by:
+            kind, every = self._connector.resources[by].record, self._connector.interval(by)
+            patience = self._connector.patience(self._name) if by != self._name else None
+            vouch = Vouch(by=watched.scope(by), kind=kind, every=every, patience=patience)
+        rules = Rules(resource=resource, first_sync=watched.first_sync, redact=watched.redact, vouch=vouch)
         return Reading(task.ledger, state, self._bytes, rules, task.poll, task.published, task.quarantined)
 
     async def _part(self, reading: Reading, part: str) -> None:
@@ -84,7 +91,7 @@ class Sweep:
                 await reading.page(page, part, self._baseline(query, known))
             if query.whole and reading.records - records == reading.unreadable - unreadable > 0:
                 raise Unreadable(f"none of the {reading.records - records} records listed can be read")
-        except (Forbidden, NothingThere, Unavailable, Unreadable) as error:
+        except (Forbidden, Misconfigured, NothingThere, Unavailable, Unreadable) as error:
             self._failures.append(error)  # what was read is true all the same: it stays pending and is committed
             return
         if query.whole:
@@ -96,6 +103,7 @@ class Sweep:
             cursor=self._now if self._resource.by_our_clock else later(known.cursor, reading.cursor(part)),
             swept_at=self._now if query.whole else known.swept_at,
             missing=missing,
+            unread=self._unread(reading, known),
             held=max(known.held - (len(known.missing) - len(missing)), 0),
         )
 
@@ -104,7 +112,12 @@ class Sweep:
         if began is None:
             return None
         then = msgspec.structs.replace(query, now=began)
-        return Baseline(began, partial(self._connector.covers, then))
+        return Baseline(began, partial(self._connector.covers, then), frozenset(part.unread))
+
+    def _unread(self, reading: Reading, part: Part) -> tuple[str, ...]:
+        """What the baseline could not read. That it becomes readable is no news of the vendor's."""
+        keys = part.unread if part.began else sorted(reading.unread)
+        return _fitting([key for key in keys if key not in reading.state.entries])
 
     def _is_whole(self, part: Part) -> bool:
         if not self._resource.incremental or part.swept_at is None or part.cursor is None:
@@ -114,14 +127,26 @@ class Sweep:
             wait = min(wait, max(10 * self._connector.interval(self._name), CONFIRM_AFTER))
         return self._now - part.swept_at >= wait
 
-    async def _judge(self, reading: Reading) -> None:
-        """Tell of what fell silent, unless that is so much of a large fleet that it must be the vendor who stands still."""
-        patience = self._connector.patience(self._name)
-        if is_stale(len(reading.seen), reading.withheld):
-            what = f"{reading.withheld} of {len(reading.seen)} fell silent at once"
+    async def _judge(self, reading: Reading, stale_at: datetime | None) -> datetime | None:
+        """Tell of what fell silent, unless that is so much of a large fleet that it must be the vendor who stands still.
+
+        When it did so last: devices come back one by one, so after it they are given their time again.
+        """
+        patience = self._connector.patience(self._name) or timedelta(0)
+        fleet = Fleet(
+            size=len(reading.seen.union(reading.alive_keys())),
+            looked_at=len(reading.seen),
+            silent=reading.withheld,
+            last_heard=reading.last_heard,
+        )
+        if fleet.is_stale(self._now, patience):
+            what = f"{fleet.silent} of {fleet.looked_at} fell silent at once"
             self._failures.append(VendorStale(f"{what}: the vendor seems to stand still, so none is told as silent"))
-        elif not is_standing_still(len(reading.seen), reading.last_heard, self._now, patience):
+            return self._now
+        recovers = stale_at is not None and self._now - stale_at <= patience
+        if not recovers and not fleet.stands_still(self._now, patience):
             await reading.tell_withheld()
+        return stale_at
 
     async def _missing(self, reading: Reading) -> None:
         """What complete sweeps did not list. Missing twice running is gone, unless too much is missing at once."""
@@ -205,17 +230,25 @@ def _fitting(keys: Sequence[str]) -> tuple[str, ...]:
     return tuple(fitting)
 
 
-def is_stale(fleet: int, silent: int) -> bool:
-    """Whether so many of a fleet fell silent at once that it is the vendor's fault."""
-    return fleet >= LARGE_FLEET and 2 * silent > fleet
+class Fleet(msgspec.Struct, frozen=True, kw_only=True):
+    """What a poll saw of records with a life of their own: how many there are, were looked at, and newly seem silent."""
 
+    size: int
+    looked_at: int
+    silent: int
+    last_heard: datetime | None
 
-def is_standing_still(fleet: int, last_heard: datetime | None, now: datetime, patience: timedelta | None) -> bool:
-    """Whether not one of a large fleet has been heard of for half as long as one may be silent.
+    def is_stale(self, now: datetime, patience: timedelta) -> bool:
+        """Whether so many of a large fleet fell silent at once, or all of it is silent, that it is the vendor's fault."""
+        if self.size < LARGE_FLEET or not self.silent:
+            return False
+        unheard = self.last_heard is None or now - self.last_heard > patience
+        return 2 * self.silent > self.looked_at or unheard
 
-    When a vendor stops, its devices seem to fall silent one after the other, each by when it reported last: they wait until
-    the fleet is heard again or until it is plain that the vendor stands still.
-    """
-    if patience is None or last_heard is None or fleet < LARGE_FLEET:
-        return False
-    return now - last_heard > patience / 2
+    def stands_still(self, now: datetime, patience: timedelta) -> bool:
+        """Whether not one of a large fleet has been heard of for half as long as one may be silent.
+
+        When a vendor stops, its devices seem to fall silent one after the other, each by when it reported last: they wait
+        until the fleet is heard again, or until all of it is silent.
+        """
+        return self.size >= LARGE_FLEET and (self.last_heard is None or now - self.last_heard > patience / 2)

@@ -86,6 +86,6 @@ def _account(
         api=Api(connector, tokens, http, pacer, answered),
         first_sync=config.first_sync(connector),
         max_ratio=config.deletes(connector).max_ratio,
-        redact=config.redact(connector),
+        redact=(*config.redact(connector), *connector.hidden),
     )
     return Account(watched, tokens)

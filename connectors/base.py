@@ -29,7 +29,8 @@ class Resource(msgspec.Struct, frozen=True, kw_only=True):
     vendors that are asked what changed in the last minutes.
     `only`: its own changes are all that is told; that a record came or went is not.
     `sudden`: a change that, when more than half of a large fleet shows it at once, is the vendor's fault and not told.
-    `vouched_by`: another resource of the vendor whose stored record of the same key may tell more (`Page.vouched`).
+    `vouched_by`: the resource, this one or another of the vendor, whose stored record of the same key may tell more
+    (`Page.vouched`).
     `feed`: it is no set of records but a stream, read by `Connector.follow`; `told` is then what its events hold.
     """
 
@@ -62,8 +63,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     `to_record` raises Unreadable (naming the path) for an item it cannot map; `key_of` reads only the item's key.
     `context` is whatever else the mapping depends on (a property's zone, say): the same bytes under another context are
     mapped anew. `timed`: it depends on the time of the reading, so that nothing is known from bytes alone.
-    `vouched` is given a record that is `in_doubt` and what the resource's `vouched_by` has stored under its key; it answers
-    the record to keep.
+    `vouched` is given a record that is `in_doubt` and what the resource's `vouched_by` has stored under its key (None: nothing);
+    it answers the record to keep, or raises Unreadable.
     """
 
     items: Sequence[msgspec.Raw]
@@ -72,7 +73,7 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     context: str = ""
     timed: bool = False
     in_doubt: Callable[[Record], bool] | None = None
-    vouched: Callable[[Record, Record], Record] | None = None
+    vouched: Callable[[Record, Record | None], Record] | None = None
 
 
 class Span(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +149,11 @@ class Connector(msgspec.Struct, frozen=True, kw_only=True, tag_field="vendor", f
     def pace(self) -> Budget:
         """At most so many requests: as configured, else what the vendor is known to allow."""
         return self.budget or self.default_budget
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """Fields that these settings keep out of records, as if they were redacted."""
+        return ()
 
     def sign_in(self, token: Token | None) -> SignIn:
         """Sign in; with a token, renew it. `token.lifetime` is what is left of its life: not above 0 once it has run out or

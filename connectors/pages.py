@@ -6,7 +6,7 @@ from typing import TypeVar
 import msgspec
 from xxhash import xxh3_128_digest
 
-from connectors.errors import Forbidden, NothingThere, Unavailable, Unreadable, VendorError
+from connectors.errors import Forbidden, Misconfigured, NothingThere, Unavailable, Unreadable, VendorError
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ async def each(keys: Iterable[str], read: Callable[[str], AsyncIterator[T]]) -> 
                 yield item
         except NothingThere:
             continue
-        except (Forbidden, Unavailable, Unreadable) as error:
+        except (Forbidden, Misconfigured, Unavailable, Unreadable) as error:
             failure = failure or error
     if failure is not None:
         raise failure

@@ -1,6 +1,7 @@
 """Deciding what changed. Pure: what is stored, what is read, and at most one change, under the most telling verb."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -166,4 +167,15 @@ def _without(value: Any, names: Sequence[str]) -> Any:
     inner = getattr(value, names[0], None)
     if inner is None:
         return value
-    return msgspec.structs.replace(value, **{names[0]: _without(inner, names[1:]) if names[1:] else None})
+    kind: type[msgspec.Struct] = type(value)
+    kept = _without(inner, names[1:]) if names[1:] else _nothing(kind, names[0])
+    return msgspec.structs.replace(value, **{names[0]: kept})
+
+
+@cache
+def _nothing(kind: type[msgspec.Struct], name: str) -> Any:
+    """A field's value where there is none: a list's is an empty one."""
+    field = next(field for field in msgspec.structs.fields(kind) if field.name == name)
+    if field.default_factory is not msgspec.NODEFAULT:
+        return field.default_factory()
+    return None if field.default is msgspec.NODEFAULT else field.default

@@ -35,7 +35,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `began`: when the first complete sweep was made: the baseline. `cursor`: the newest vendor time seen. `swept_at`: the last
     complete sweep; None until the first. `missing`: keys that the last complete sweep did not list. `held`: how many deletes
-    a person must approve, because that was too many.
+    a person must approve, because that was too many. `unread`: keys that the baseline listed and that could not be read then.
     """
 
     began: datetime | None = None
@@ -43,14 +43,19 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     swept_at: datetime | None = None
     missing: tuple[str, ...] = ()
     held: int = 0
+    unread: tuple[str, ...] = ()
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One per account and resource: the state of its polling. `at` is the last poll that read everything it asked for."""
+    """One per account and resource: the state of its polling. `at` is the last poll that read everything it asked for.
+
+    `stale_at`: when the vendor was last seen to stand still.
+    """
 
     poll_id: str = ""
     at: datetime | None = None
     records: int = 0
+    stale_at: datetime | None = None
     parts: dict[str, Part] = {}
 
     @property

@@ -95,6 +95,10 @@ class Measured(Record, frozen=True, kw_only=True):
     until: datetime
     seen: tuple[int, ...] = ()
 
+    @property
+    def heard_at(self) -> datetime | None:
+        return self.until
+
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a device measured at one moment, as numbers. The vendor does not document the units."""

@@ -72,8 +72,8 @@ def _vendor_time(change: Change) -> datetime | None:
     before, after = change.before, change.record
     if isinstance(after, Booking) and change.verb == "cancelled" and after.cancelled_at:
         return instant(after.cancelled_at)
-    if isinstance(after, Booking) and change.verb == CREATED and after.booked_at:
-        return instant(after.booked_at)
+    if change.verb == CREATED and after.made_at:
+        return instant(after.made_at)
     if after.changed_at is None:
         return None
     if before is not None and before.changed_at is not None and after.changed_at <= before.changed_at:

@@ -26,7 +26,7 @@ from connectors.sandbox.serve import serve
 from events.jetstream.schedule import Schedule
 from events.ledger import MemoryLedger
 from schemas.changes import Scope
-from schemas.facts import Fact, Polled, PollOutcome, TokenState
+from schemas.facts import Fact, Polled, PollOutcome, Published, TokenState
 from schemas.settings import Budget, Duration, Secret
 from tests.agent.harness import NAMES, Inside, events_on, hotel, inside, octorate, reading, until, write_config
 from tests.nats import NatsServer, start_nats
@@ -94,6 +94,9 @@ async def test_a_bug_in_one_connector_does_not_stop_the_others(
         async with inside(config) as agent:
             await until(lambda: len(polls(agent, "well")) >= 3)
             assert set(polls(agent, "broken")) == {PollOutcome.UNREADABLE}
+            await until(
+                lambda: "degraded" in [told.change for told in agent.told(Published) if told.scope.account == "broken"]
+            )
     assert "the poll of octorate/broken/booking failed in an unforeseen way" in caplog.text
 
 

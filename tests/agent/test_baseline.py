@@ -158,3 +158,17 @@ async def test_a_quarantine_names_the_place(field: str, value: Any, path: str) -
     desk.add(**fields)
     await desk.poll()
     assert set(desk.quarantined()) == {path}
+
+
+async def test_what_the_first_sync_could_not_read_is_no_news_once_it_can() -> None:
+    desk = Desk()
+    for _ in range(3):
+        desk.add()
+    desk.sandbox.fail(kind="one_bad", match="/reservation/", times=2)
+    await desk.poll()
+    assert len(desk.quarantined()) >= 1
+    await desk.sweep()
+    assert (desk.told(), len(await desk.stored())) == ([], 3)
+    new = desk.add()
+    await desk.poll()
+    assert [(event.type, event.subject) for event in desk.told()] == [("booking.created", str(new))]

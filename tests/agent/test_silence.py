@@ -4,11 +4,13 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
+import httpx
+import msgspec
 import pytest
 
 from agent.health import Health
 from agent.outcomes import VENDOR_STALE
-from agent.sweeping import is_stale, is_standing_still
+from agent.sweeping import Fleet as Fleet_
 from connectors.sandbox.carbontrack import CarbontrackSandbox
 from schemas.changes import Scope
 from schemas.facts import PollOutcome
@@ -130,7 +132,8 @@ async def test_after_the_vendor_is_back_those_still_silent_are_told() -> None:
     assert fleet.news() == [("account.degraded", fleet.connector.name)]
     for id_ in fleet.ids[5:]:
         fleet.sandbox.wake(id_)
-    await fleet.look()
+    for _ in range(17):
+        await fleet.look()
     assert fleet.news() == [
         ("account.recovered", fleet.connector.name),
         *(("device.offline", id_) for id_ in fleet.ids[:5]),
@@ -163,7 +166,8 @@ async def test_fresh_measurements_are_a_sign_of_life() -> None:
     assert [kind for kind, _ in fleet.news() if kind.startswith("device.")] == []
     for _ in range(17):
         await fleet.look()
-    assert fleet.news() == [("device.offline", fleet.ids[0])]
+        await fleet.poll("measurement", after=timedelta(0))
+    assert [news for news in fleet.news() if news[0].startswith("device.")] == [("device.offline", fleet.ids[0])]
     fleet.sandbox.upload(fleet.ids[0], minutes_late=0)
     await fleet.poll("measurement", after=timedelta(0))
     await fleet.look()
@@ -179,14 +183,76 @@ async def test_while_the_vendor_stands_still_the_account_is_not_fresh() -> None:
     assert (await fleet.ledger.load(scope)).head.at == before
 
 
-def test_a_fleet_is_stale_when_more_than_half_of_twenty_or_more_fall_silent() -> None:
-    assert [is_stale(*each) for each in [(20, 10), (20, 11), (19, 19), (0, 0)]] == [False, True, False, False]
+def fleet(**other: Any) -> Fleet_:
+    return msgspec.structs.replace(Fleet_(size=20, looked_at=20, silent=0, last_heard=NOON), **other)
+
+
+@pytest.mark.parametrize(
+    ("seen", "stale"),
+    [
+        ({"silent": 10}, False),
+        ({"silent": 11}, True),
+        ({"size": 19, "looked_at": 19, "silent": 19}, False),
+        ({"size": 40, "looked_at": 10, "silent": 6}, True),  # the other pages could not be read
+        ({"silent": 1, "last_heard": NOON - 16 * MINUTE}, True),  # the others are offline already
+        ({"silent": 0, "last_heard": NOON - 16 * MINUTE}, False),
+    ],
+)
+def test_a_fleet_is_stale_when_most_or_all_of_it_is_silent(seen: dict[str, Any], stale: bool) -> None:
+    assert fleet(**seen).is_stale(NOON, 15 * MINUTE) is stale
 
 
 def test_a_large_fleet_stands_still_when_none_of_it_was_heard_for_half_its_patience() -> None:
-    patience = timedelta(minutes=15)
-    heard = {minutes: NOON - timedelta(minutes=minutes) for minutes in (7, 8)}
-    assert not is_standing_still(20, heard[7], NOON, patience)
-    assert is_standing_still(20, heard[8], NOON, patience)
-    assert not is_standing_still(19, heard[8], NOON, patience)
-    assert not is_standing_still(20, heard[8], NOON, None)
+    assert not fleet(last_heard=NOON - 7 * MINUTE).stands_still(NOON, 15 * MINUTE)
+    assert fleet(last_heard=NOON - 8 * MINUTE).stands_still(NOON, 15 * MINUTE)
+    assert fleet(last_heard=None).stands_still(NOON, 15 * MINUTE)
+    assert not fleet(size=19, last_heard=None).stands_still(NOON, 15 * MINUTE)
+
+
+async def test_a_fleet_that_comes_back_one_by_one_is_no_flood_either() -> None:
+    fleet = await fleet_of(40)
+    await fleet.silence(fleet.ids, minutes=30)
+    fleet.told()
+    for at in range(5):
+        for id_ in fleet.ids[8 * at : 8 * at + 8]:
+            fleet.sandbox.wake(id_)
+        await fleet.look()
+    assert fleet.news() == [("account.recovered", fleet.connector.name)]
+
+
+async def test_a_restart_after_hours_waits_for_the_measurements_before_it_calls_anything_silent() -> None:
+    fleet = await fleet_of(2)
+    for id_ in fleet.ids:  # their own times stand still from now on, they only measure
+        fleet.sandbox.silence(id_)
+        fleet.sandbox.upload(id_, minutes_late=0)
+    await fleet.poll("measurement", after=timedelta(0))
+    fleet.told()
+    fleet.restart()
+    await fleet.look(after=timedelta(hours=2))
+    assert fleet.told() == []
+    fleet.sandbox.upload(fleet.ids[0], minutes_late=0)
+    await fleet.poll("measurement", after=timedelta(0))
+    fleet.told()
+    await fleet.look()
+    assert fleet.news() == [("device.offline", fleet.ids[1])]
+
+
+async def test_a_device_of_which_no_time_is_told_any_more_keeps_its_state_and_is_quarantined() -> None:
+    fleet = await fleet_of(2)
+    plain = fleet.vendor
+
+    def blank(request: httpx.Request) -> httpx.Response:
+        reply = plain(request)
+        if not request.url.path.endswith("/Device"):
+            return reply
+        body = reply.json()
+        for device in body["Devices"]:
+            device["DeviceStatusUpdateDateTime"] = device["DeviceDataUpdateDateTime"] = ""
+        return httpx.Response(200, json=body)
+
+    fleet.vendor = blank
+    await fleet.look()
+    assert (fleet.told(), len(fleet.quarantined())) == ([], 2)
+    fleet.vendor = plain
+    await fleet.look()
+    assert fleet.told() == []

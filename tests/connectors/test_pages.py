@@ -133,8 +133,8 @@ async def test_no_lie_makes_it_endless_repeat_a_page_or_end_well_without_an_end(
 
 # One after the other
 
-ALONE = [Forbidden, Unavailable, Unreadable]  # of one, not of all
-FOR_ALL = [AuthRefused, Throttled, Misconfigured]
+ALONE = [Forbidden, Misconfigured, Unavailable, Unreadable]  # of one, not of all
+FOR_ALL: list[type[VendorError]] = [AuthRefused, Throttled]
 Fate = tuple[int, type[VendorError] | None]
 
 

@@ -15,8 +15,11 @@ from connectors.base import Page, Resource
 from events.diff import Stored, Unknown, decide, deleted, digest, most_telling, redact, restated
 from events.ledger import Head, MemoryLedger, Poll
 from schemas.changes import Scope
+from schemas.energy import Control, Customer, Device, DeviceStatus
 from schemas.envelope import CloudEvent, decode, encode
-from schemas.records import Booking, BookingStatus, Channel, Guest, Money, Property
+from schemas.lettings import Availability, Enquiry
+from schemas.records import Booking, BookingStatus, Channel, Guest, Money, Property, Record
+from schemas.training import Course, Enrolment, Unit
 
 VERBS = ("cancelled", "no_show", "checked_out", "checked_in", "confirmed")
 NOW = datetime(2026, 5, 20, 12, tzinfo=UTC)
@@ -308,3 +311,21 @@ def _plain(record: Any) -> Any:
     if record is None:
         return None
     return {name: value for name, value in record.items() if value is not None and name != "updated_at"}
+
+
+@pytest.mark.parametrize(
+    ("record", "field"),
+    [
+        (Enrolment(id="1", units=(Unit(name="x"),)), "units"),
+        (Availability(id="1", days={date(2026, 7, 1): "A"}), "days"),
+        (Device(id="1", status=DeviceStatus.ONLINE, distributor_id="d", controls={"1": Control(on=True)}), "controls"),
+        (Customer(id="1", devices=("1",)), "devices"),
+        (Enquiry(id="1", property_ids=("1",)), "property_ids"),
+        (Course(id="1", name="x"), "name"),
+    ],
+)
+def test_a_redacted_field_is_as_if_it_had_never_been_there(record: Record, field: str) -> None:
+    clean = redact(record, [field])
+    written = msgspec.json.encode(clean)
+    assert field not in msgspec.json.decode(written)
+    assert msgspec.json.decode(written, type=type(record)) == clean
