@@ -139,6 +139,7 @@ class Reading:
             newest = later(newest, item.changed_at)
             if page.in_doubt is not None and page.in_doubt(item.record):
                 in_doubt.append(item)
+                self._open.add(item.key)  # another copy on this page that is known is to be looked at too
             else:
                 self._sort(item, different)
         for item in await self._second_look(page, in_doubt):
@@ -218,9 +219,10 @@ class Reading:
         vouch = self._rules.vouch
         if vouch is None or not items:
             return list(items)
-        records = {item.key: item.record for item in items}
+        records = [(item.key, item.record) for item in items]
         kept = await vouched(vouch, self._ledger, page, records, self.poll.observed_at, self._quarantine)
-        return [msgspec.structs.replace(item, record=kept[item.key]) for item in items if item.key in kept]
+        pairs = zip(items, kept, strict=True)
+        return [msgspec.structs.replace(item, record=record) for item, record in pairs if record is not None]
 
     def _decode(self, page: Page, raw: msgspec.Raw, fingerprint: int) -> _Item | None:
         key = ""

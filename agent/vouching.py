@@ -1,6 +1,6 @@
 """A second look at records that are in doubt, at what is stored of them: by their own resource, or by another."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
@@ -43,22 +43,22 @@ async def vouched(
     vouch: Vouch,
     ledger: Ledger,
     page: Page,
-    records: Mapping[str, Record],
+    records: Sequence[tuple[str, Record]],
     now: datetime,
     quarantined: Callable[[str, Unreadable], None],
-) -> dict[str, Record]:
-    """The records in doubt after the second look; without those of which nothing can be told now: they stay as stored."""
-    if page.vouched is None or not records:
-        return dict(records)
+) -> list[Record | None]:
+    """Each record in doubt (of a key) after the second look; None where nothing can be told now: it stays as it is stored."""
+    if page.vouched is None:
+        return [record for _, record in records]
     overdue = await vouch.overdue(ledger, now)
-    known = await vouch.stored(ledger, list(records))
-    kept = {}
-    for key, record in records.items():
-        other = known.get(key)
-        if not vouch.knows(other, overdue):
-            continue
+    known = await vouch.stored(ledger, list({key for key, _ in records}))
+    kept: list[Record | None] = []
+    for key, record in records:
+        other, seen = known.get(key), None
         try:
-            kept[key] = page.vouched(record, other)
+            if vouch.knows(other, overdue):
+                seen = page.vouched(record, other)
         except Unreadable as error:
             quarantined(key, error)
+        kept.append(seen)
     return kept

@@ -23,19 +23,23 @@ from connectors import pages
 from connectors.api import Api
 from connectors.auth import SignIn, Token
 from connectors.base import Connector, Page, Query, Resource
-from connectors.errors import NothingThere, Unavailable, Unreadable, VendorError
+from connectors.errors import Forbidden, Misconfigured, NothingThere, Unavailable, Unreadable, VendorError
 from connectors.indexed import Listed, indexed
 from connectors.ipro_records import (
+    NO_CURRENCY,
     Paid,
     booking_key,
     codes,
     flag,
+    in_doubt,
     own_key,
     property_id_of,
     to_availability,
     to_booking,
     to_enquiry,
     to_property,
+    vouched_booking,
+    vouched_property,
 )
 from connectors.tolerant import an_id
 from schemas import ipro as wire
@@ -64,7 +68,8 @@ Key = Callable[[msgspec.Raw], str]
 
 
 class Ipro(Connector, frozen=True, kw_only=True, tag="ipro"):
-    """An iPRO site. `currency`: the ISO code of amounts for which the site gives neither a code nor a plain symbol."""
+    """An iPRO site. `currency`: the ISO code of amounts for which the site gives neither a code nor a plain symbol, and of
+    which nothing is stored yet."""
 
     resources: ClassVar[Mapping[str, Resource]] = MappingProxyType(
         {
@@ -73,9 +78,13 @@ class Ipro(Connector, frozen=True, kw_only=True, tag="ipro"):
                 every=timedelta(seconds=60),
                 changes=("cancelled", "reactivated", "confirmed"),
                 incremental=True,
+                vouched_by="booking",
             ),
             "property": Resource(
-                record=Property, every=timedelta(minutes=15), changes=("withdrawn", "suspended", "reinstated")
+                record=Property,
+                every=timedelta(minutes=15),
+                changes=("withdrawn", "suspended", "reinstated"),
+                vouched_by="property",
             ),
             "availability": Resource(
                 record=Availability,
@@ -108,7 +117,7 @@ class Ipro(Connector, frozen=True, kw_only=True, tag="ipro"):
             raise ValueError("client_id is empty")
         if not all(path.startswith("/") and not {"?", "#"} & set(path) for path in (self.path, self.token_path)):
             raise ValueError("path and token_path begin with a slash and hold no query")
-        if self.currency is not None and not re.fullmatch("[A-Z]{3}", self.currency):
+        if self.currency is not None and (not re.fullmatch("[A-Z]{3}", self.currency) or self.currency == NO_CURRENCY):
             raise ValueError("currency is an ISO 4217 code such as GBP")
         if not 1 <= self.page_size <= 1000:
             raise ValueError("page_size is from 1 to 1000")
@@ -211,31 +220,43 @@ class Ipro(Connector, frozen=True, kw_only=True, tag="ipro"):
     def _booking_page(self, paid: Paid, items: Sequence[msgspec.Raw]) -> Page:
         context = xxh3_64_hexdigest(msgspec.json.encode(paid, order="deterministic"))
         return Page(
-            items=items, to_record=partial(to_booking, paid, self.timezone or UTC), key_of=booking_key, context=context
+            items=items,
+            to_record=partial(to_booking, paid, self.timezone or UTC),
+            key_of=booking_key,
+            context=context,
+            in_doubt=in_doubt,
+            vouched=partial(vouched_booking, self.currency),
         )
 
     async def _paid(self, api: Api) -> Paid:
-        """What each property is paid in, as it was within the last minutes; nothing where properties are not granted."""
+        """What each property is paid in, as it was within the last minutes; nothing where the site does not show them.
+
+        That it does not is never remembered: the next poll asks again.
+        """
 
         async def ask() -> Paid:
-            listing = await api.get(f"{self.path}/properties", _listing, absent=NOTHING, forbidden=NOTHING)
-            return Paid.of(_items(listing), self.currency)
+            listed = _items(await api.get(f"{self.path}/properties", _listing))
+            if not listed:
+                raise NothingThere("iPRO lists no properties")
+            return Paid.of(listed)
 
-        return await api.remember("paid", ask)
+        try:
+            return await api.remember("paid", ask)
+        except (Forbidden, Misconfigured, NothingThere):  # Misconfigured: a 404, from a site without such a listing
+            return Paid()
 
     # Properties, and what is read of each
 
     async def _properties(self, api: Api) -> AsyncIterator[Page]:
-        items = _items(await api.get(f"{self.path}/properties", _listing))
-        yield Page(items=items, to_record=partial(to_property, Paid(usual=self.currency)), key_of=own_key)
+        yield self._property_page(_items(await api.get(f"{self.path}/properties", _listing)))
 
     async def _all(self, api: Api, id_: str) -> AsyncIterator[Page]:
         item = await api.get(f"{self._place(id_)}/all", _raw, absent=msgspec.Raw(b""))
-        yield Page(
-            items=[item] if bytes(item) else [],
-            to_record=partial(to_property, Paid(usual=self.currency)),
-            key_of=own_key,
-        )
+        yield self._property_page([item] if bytes(item) else [])
+
+    def _property_page(self, items: Sequence[msgspec.Raw]) -> Page:
+        vouched = partial(vouched_property, self.currency)
+        return Page(items=items, to_record=to_property, key_of=own_key, in_doubt=in_doubt, vouched=vouched)
 
     async def _of_each_property(self, api: Api, read: Callable[[Api, str], AsyncIterator[Page]]) -> AsyncIterator[Page]:
         """Of all that are listed. Where not one is known by its id, it is not the properties that are missing."""

@@ -1,21 +1,29 @@
 """From iPRO's replies to our records. Pure.
 
 Odd: three formats of dates inside one booking; counts that are texts; a currency that is a code, a mere symbol or missing.
+Amounts whose currency is not known right now are in `XXX` until `vouched_booking` and `vouched_property` have looked at what
+is stored: what is known of properties comes and goes, and must not price anew what was told already.
 """
 
 import re
 from collections.abc import Iterable
 from datetime import date, tzinfo
+from decimal import Decimal
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
 from connectors.decoding import at
 from connectors.errors import Unreadable
-from connectors.tolerant import a_day, a_whole_number, an_id, an_instant, currency, money, text
+from connectors.tolerant import a_day, a_number, a_whole_number, an_id, an_instant, currency, money, text
 from schemas import ipro as wire
 from schemas.lettings import Availability, Enquiry
-from schemas.records import Booking, BookingStatus, Channel, Guest, Money, Property, PropertyStatus
+from schemas.records import Booking, BookingStatus, Channel, Guest, Money, Property, PropertyStatus, Record
+
+R = TypeVar("R", bound=Record)
+
+NO_CURRENCY = "XXX"  # ISO 4217
 
 _PLACE = re.compile(r"\s*(-?[0-9]{1,3}(?:\.[0-9]+)?)\s*,\s*(-?[0-9]{1,3}(?:\.[0-9]+)?)\s*")
 
@@ -29,19 +37,18 @@ _calendar = msgspec.json.Decoder(wire.Calendar)
 
 
 class Paid(msgspec.Struct, frozen=True):
-    """What amounts are in. `by_property`: property id → ISO code; `usual`: the code where nothing else tells."""
+    """What amounts are in. `by_property`: property id → ISO code."""
 
     by_property: dict[str, str] = {}
-    usual: str | None = None
 
     @classmethod
-    def of(cls, properties: Iterable[msgspec.Raw], usual: str | None) -> "Paid":
+    def of(cls, properties: Iterable[msgspec.Raw]) -> "Paid":
         """As the properties themselves say; one that cannot be read says nothing."""
-        return cls(dict(filter(None, map(_paid_in, properties))), usual)
+        return cls(dict(filter(None, map(_paid_in, properties))))
 
-    def code(self, named: str | None, property_id: str) -> str | None:
-        """The ISO code of a booking at this property whose currency is named like this."""
-        return currency(named, self.by_property.get(property_id)) or self.usual
+    def code(self, named: str | None, property_id: str) -> str:
+        """The ISO code of a booking at this property whose currency is named like this; `XXX` where it is not known now."""
+        return currency(named, self.by_property.get(property_id)) or NO_CURRENCY
 
 
 def booking_key(raw: msgspec.Raw) -> str:
@@ -99,10 +106,10 @@ def to_booking(paid: Paid, zone: tzinfo, raw: msgspec.Raw) -> Booking:
     )
 
 
-def to_property(paid: Paid, raw: msgspec.Raw) -> Property:
+def to_property(raw: msgspec.Raw) -> Property:
     found = _property.decode(raw)
     found = found.property_details or found
-    code = currency(found.currency_iso) or currency(found.currency) or paid.usual
+    code = currency(found.currency_iso) or currency(found.currency) or NO_CURRENCY
     name = text(found.name) or text(found.property_name) or text(found.title)
     if name is None:
         raise Unreadable("$.Name: the property has no name")
@@ -133,10 +140,51 @@ def _not(value: wire.Flag) -> bool | None:
     return None if known is None else not known
 
 
-def _money(code: str | None, amount: float | str | None, path: str) -> Money | None:
-    if code is None and text(amount) is not None:
+def _money(code: str, amount: float | str | None, path: str) -> Money | None:
+    """With all its decimals where the currency is not known yet: nobody knows how many it has."""
+    found = money(amount, code, path)
+    if found is None or code != NO_CURRENCY:
+        return found
+    return Money(Decimal(repr(a_number(amount, path))), code)
+
+
+def in_doubt(record: Record) -> bool:
+    """Whether anything of it is in nobody knows what."""
+    return NO_CURRENCY in _named(record).values()
+
+
+def vouched_booking(usual: str | None, record: Record, stored: Record | None) -> Record:
+    """The booking in what its stored amounts are in, else in the usual currency. Raises Unreadable where there is neither."""
+    code = _known(stored) or usual
+    if code is None:
         raise Unreadable("$.Currency: no ISO 4217 code is known for it; set `currency` on the account")
-    return money(amount, code, path)
+    return _paid_out(record, code)
+
+
+def vouched_property(usual: str | None, record: Record, stored: Record | None) -> Record:
+    """The property in its stored currency, else in the usual one; without its rates where there is neither."""
+    return _paid_out(record, _known(stored) or usual)
+
+
+def _named(record: Record) -> dict[str, str]:
+    """The currency of each field that has one."""
+    fields = {name: getattr(record, name) for name in record.__struct_fields__}
+    named = {name: value.currency for name, value in fields.items() if isinstance(value, Money)}
+    return named | {name: value for name, value in fields.items() if name == "currency" and value is not None}
+
+
+def _known(stored: Record | None) -> str | None:
+    return next((code for code in _named(stored).values() if code != NO_CURRENCY), None) if stored is not None else None
+
+
+def _paid_out(record: R, code: str | None) -> R:
+    """The record with this currency in place of none."""
+    changes: dict[str, Money | str | None] = {}
+    for name, named in _named(record).items():
+        value = getattr(record, name)
+        if named == NO_CURRENCY:
+            changes[name] = Money.of(value.amount, code) if code and isinstance(value, Money) else code
+    return msgspec.structs.replace(record, **changes)
 
 
 def _date(value: str, path: str) -> date:

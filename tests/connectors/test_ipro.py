@@ -14,14 +14,14 @@ import msgspec
 import pytest
 
 from agent.outcomes import Ended
-from connectors.base import Query
+from connectors.base import Page, Query
 from connectors.errors import Forbidden, Misconfigured, NothingThere, Unavailable, Unreadable
 from connectors.ipro import READINGS, Ipro
 from connectors.sandbox.ipro import CLIENT_ID, CLIENT_SECRET, IproSandbox
 from connectors.sandbox.ipro_data import PRIVATE
 from schemas.facts import PollOutcome
 from schemas.lettings import Availability, Enquiry
-from schemas.records import Booking, BookingStatus, Channel, Guest, Money, Property, PropertyStatus
+from schemas.records import Booking, BookingStatus, Channel, Guest, Money, Property, PropertyStatus, Record
 from schemas.settings import Budget, Duration, Secret
 from tests.polled import NOON, Account, Clock
 
@@ -93,12 +93,21 @@ class Site(Account):
         """Everything one read gives, as records."""
         known: dict[str, Any] = {"since": None, "whole": True, "now": NOON}
         asked = Query(resource=resource, part="", **known | query)
-        return [page.to_record(raw) async for page in self.connector.read(self.api, asked) for raw in page.items]
+        return [settled(page, raw) async for page in self.connector.read(self.api, asked) for raw in page.items]
 
     async def look_up(self, resource: str, records: list[Any]) -> list[Any]:
         asked = Query(resource=resource, part="", since=None, whole=True, now=NOON)
         found = self.connector.look_up(self.api, asked, records)
-        return [page.to_record(raw) async for page in found for raw in page.items]
+        return [settled(page, raw) async for page in found for raw in page.items]
+
+
+def settled(page: Page, raw: msgspec.Raw) -> Record:
+    """The record, where nothing is stored of it yet."""
+    record = page.to_record(raw)
+    if not page.in_doubt or not page.in_doubt(record):
+        return record
+    assert page.vouched
+    return page.vouched(record, None)
 
 
 async def booking(item: dict[str, Any], **other: Any) -> Booking:
@@ -433,6 +442,7 @@ WRONG = [
     ({"path": "apis"}, "begin with a slash"),
     ({"token_path": "/token?x=1"}, "hold no query"),
     ({"currency": "£"}, "ISO 4217"),
+    ({"currency": "XXX"}, "ISO 4217"),
     ({"page_size": 0}, "page_size"),
     ({"months": 0}, "months"),
     ({"availability_margin": Duration(seconds=-1)}, "below zero"),
@@ -858,3 +868,259 @@ async def test_whatever_fails_only_reading_paths_are_ever_asked() -> None:
     assert {each.split()[0] for each in asked if "/token" not in each} == {"GET"}
     assert any(path.endswith("/all") for path in paths)
     assert site.sandbox.writes == []
+
+
+# What is known of properties comes and goes; what a booking is paid in stays
+
+HARBOUR, MILL = 7858, 7864
+PLACES: list[dict[str, Any]] = [
+    {"Id": HARBOUR, "Name": "Harbour View", "Currency": "$", "CurrencyISO": "AUD", "MinRate": 410.0, "MaxRate": 1320.0},
+    {"Id": MILL, "Name": "Old Mill", "Currency": "£", "CurrencyISO": "GBP"},
+]
+NAMELESS = {**PLACES[0], "CurrencyISO": None}
+DOLLARS = {**BOOKED, "Currency": "$", "PropertyId": HARBOUR}
+NEW = {**DOLLARS, "BookingId": 3708, "OrderTime": "2026-05-20T12:30:00Z", "ModifiedTime": "2026-05-20T12:30:00Z"}
+ELEVEN_MINUTES = timedelta(minutes=11)  # after these nothing is remembered of properties
+
+losing = pytest.mark.parametrize(
+    ("status", "listing"),
+    [(403, {}), (404, {}), (200, []), (200, {"TotalHits": 0, "Items": []}), (200, PLACES[1:]), (200, [NAMELESS])],
+    ids=["forbidden", "no such page", "empty", "empty page", "delisted", "without its code"],
+)
+usually = pytest.mark.parametrize("usual", [None, "USD"])
+
+
+async def dollars(*bookings: dict[str, Any], **other: Any) -> Site:
+    """A site read while it tells that the dollars of Harbour View are Australian."""
+    site = Site(**other)
+    site.answers("/properties", PLACES)
+    listed(site, *(bookings or [DOLLARS]))
+    for resource in ("property", "booking"):
+        await site.poll(resource)
+    assert (site.told(), site.quarantined()) == ([], [])
+    return site
+
+
+def listed(site: Site, *bookings: dict[str, Any]) -> None:
+    site.answers("/bookings", {"TotalHits": len(bookings), "Items": bookings})
+
+
+def restarted(site: Site, **other: Any) -> Site:
+    """A new process over the same ledger and the same vendor."""
+    again = Site(**{"currency": site.connector.currency} | other)  # type: ignore[attr-defined] # an Ipro
+    again.clock.at, again.ledger, again.vendor = site.clock.at, site.ledger, site.vendor
+    again.restart()
+    again.told()
+    return again
+
+
+async def paid_in(site: Site, id_: str = "3707") -> set[str]:
+    """What the amounts of a stored booking are in."""
+    record = (await site.stored())[id_]
+    values = [getattr(record, name) for name in record.__struct_fields__]
+    return {value.currency for value in values if isinstance(value, Money)}
+
+
+@losing
+@usually
+async def test_a_booking_is_not_priced_anew_where_its_property_is_not_known_any_more(
+    usual: str | None, status: int, listing: Any
+) -> None:
+    site = restarted(await dollars(currency=usual))
+    site.answers("/properties", listing, status)
+    assert (await site.poll()).outcome is PollOutcome.UNCHANGED
+    assert (site.told(), site.quarantined(), await paid_in(site)) == ([], [], {"AUD"})
+    site.answers("/properties", PLACES)
+    for after in (timedelta(minutes=1), ELEVEN_MINUTES):
+        await site.poll(after=after)
+        assert (site.told(), await paid_in(site)) == ([], {"AUD"})
+
+
+@losing
+@usually
+async def test_what_else_changes_meanwhile_is_told_and_nothing_but_that(
+    usual: str | None, status: int, listing: Any
+) -> None:
+    site = restarted(await dollars(DOLLARS, {**DOLLARS, "BookingId": 3709}, currency=usual))
+    site.answers("/properties", listing, status)
+    gone = {**DOLLARS, "BookingStatusId": 4, "Status": "Cancelled", "ModifiedTime": "2026-05-20T12:01:00Z"}
+    dearer = {**DOLLARS, "BookingId": 3709, "RenterTotal": 1100.0, "ModifiedTime": "2026-05-20T12:01:00Z"}
+    listed(site, gone, dearer)
+    await site.poll()
+    cancelled, modified = site.told()
+    assert (cancelled.type, cancelled.data["changes"].keys()) == ("booking.cancelled", {"status", "status_name"})
+    assert modified.data["changes"] == {
+        "total": {"before": Money(Decimal("1015.00"), "AUD"), "after": Money(Decimal("1100.00"), "AUD")}
+    }
+    assert site.quarantined() == []
+
+
+@losing
+async def test_nothing_is_priced_anew_within_one_process_either(status: int, listing: Any) -> None:
+    site = await dollars(currency="USD")
+    site.answers("/properties", listing, status)
+    for after in (timedelta(minutes=1), ELEVEN_MINUTES, ELEVEN_MINUTES):
+        await site.poll(after=after)
+    site.answers("/properties", PLACES)
+    for after in (timedelta(minutes=1), ELEVEN_MINUTES):
+        await site.poll(after=after)
+    assert (site.told(), site.quarantined(), await paid_in(site)) == ([], [], {"AUD"})
+
+
+@pytest.mark.parametrize(("status", "listing"), [(403, {}), (404, {}), (200, [])])
+async def test_properties_that_are_shown_again_are_known_at_the_next_poll(status: int, listing: Any) -> None:
+    site = restarted(await dollars(currency="USD"))
+    site.answers("/properties", listing, status)
+    await site.poll()
+    site.answers("/properties", PLACES)
+    listed(site, DOLLARS, NEW)
+    await site.poll()
+    assert (site.kinds(), await paid_in(site, "3708")) == (["booking.created"], {"AUD"})
+
+
+@losing
+async def test_a_new_booking_at_an_unknown_property_is_in_the_usual_currency(status: int, listing: Any) -> None:
+    site = restarted(await dollars(currency="USD"))
+    site.answers("/properties", listing, status)
+    listed(site, DOLLARS, NEW)
+    await site.poll()
+    assert (site.kinds(), await paid_in(site, "3708")) == (["booking.created"], {"USD"})
+
+
+@losing
+async def test_a_new_booking_at_an_unknown_property_without_a_usual_currency_waits(status: int, listing: Any) -> None:
+    site = restarted(await dollars())
+    site.answers("/properties", listing, status)
+    listed(site, DOLLARS, NEW)
+    await site.poll()
+    assert (site.told(), set(await site.stored())) == ([], {"3707"})
+    assert all(place.startswith("$.Currency: ") for place in site.quarantined())
+    site.answers("/properties", PLACES)
+    await site.poll(after=ELEVEN_MINUTES)
+    assert (site.kinds(), await paid_in(site, "3708")) == (["booking.created"], {"AUD"})
+
+
+async def test_a_first_sync_without_properties_is_corrected_once_they_are_known() -> None:
+    site = Site(currency="USD")
+    site.answers("/properties", {}, 403)
+    listed(site, DOLLARS)
+    await site.poll()
+    assert await paid_in(site) == {"USD"}
+    site.answers("/properties", PLACES)
+    await site.poll()
+    assert (site.kinds(), await paid_in(site)) == (["booking.modified"], {"AUD"})
+
+
+async def test_a_property_that_comes_to_be_paid_in_something_else_changes_its_bookings() -> None:
+    site = restarted(await dollars())
+    site.answers("/properties", [{**PLACES[0], "CurrencyISO": "NZD"}])
+    await site.poll()
+    assert (site.kinds(), await paid_in(site)) == (["booking.modified"], {"NZD"})
+
+
+async def test_any_amount_of_the_stored_booking_tells_its_currency() -> None:
+    bare = {name: DOLLARS[name] for name in ("BookingId", "PropertyId", "CheckIn", "CheckOut", "Currency", "Deposit")}
+    site = restarted(await dollars(bare))
+    site.answers("/properties", [])
+    listed(site, {**bare, "RenterTotal": 700.0})
+    await site.poll()
+    (event,) = site.told()
+    assert event.data["changes"] == {"total": {"after": Money(Decimal("700.00"), "AUD")}}
+
+
+async def test_an_amount_keeps_the_decimals_of_its_currency() -> None:
+    site = Site()
+    site.answers("/properties", [{**PLACES[0], "CurrencyISO": "KWD"}])
+    listed(site, {**DOLLARS, "RenterTotal": "1,015.125"})
+    await site.poll()
+    site = restarted(site)
+    site.answers("/properties", [])
+    await site.poll()
+    assert (site.told(), (await site.stored())["3707"].total.amount) == ([], Decimal("1015.125"))  # type: ignore[attr-defined] # a Booking
+
+
+async def test_nonsense_is_unreadable_at_its_place_whatever_it_is_in() -> None:
+    for amount in ("when pigs fly", 1e20):
+        with pytest.raises(Unreadable, match=r"\$\.RenterTotal"):
+            await booking({**BOOKED, "Currency": "$", "PropertyId": 10140, "RenterTotal": amount}, currency="USD")
+
+
+@usually
+async def test_no_currency_is_never_a_currency(usual: str | None) -> None:
+    site = await dollars(currency=usual)
+    site.answers("/properties", [{**PLACES[0], "CurrencyISO": "XXX", "Currency": "XXX"}])
+    listed(site, {**DOLLARS, "Currency": "XXX"}, {**NEW, "Currency": "xxx"})
+    await site.poll("property", after=ELEVEN_MINUTES)
+    await site.poll(after=ELEVEN_MINUTES)
+    stored = [*(await site.stored()).values(), *(await site.stored("property")).values()]
+    assert len(stored) == (4 if usual else 3)
+    assert b"XXX" not in msgspec.json.encode([stored, site.told()])
+
+
+async def test_redacted_amounts_stay_away() -> None:
+    site = Site(currency="USD")
+    site.configure(redact=("total", "currency"))
+    site.answers("/properties", [NAMELESS])
+    listed(site, DOLLARS)
+    await site.poll()
+    await site.poll("property")
+    kept, place_ = (await site.stored())["3707"], (await site.stored("property"))[str(HARBOUR)]
+    assert isinstance(kept, Booking)
+    assert isinstance(place_, Property)
+    assert (kept.total, kept.deposit) == (None, Money(Decimal("250.00"), "USD"))
+    assert (place_.currency, place_.lowest_rate) == (None, Money(Decimal("410.00"), "USD"))
+
+
+@usually
+async def test_a_property_keeps_its_currency_where_the_site_does_not_tell_it_any_more(usual: str | None) -> None:
+    site = restarted(await dollars(currency=usual))
+    site.answers("/properties", [{**NAMELESS, "MinRate": 420.0}, PLACES[1]])
+    await site.poll("property")
+    (event,) = site.told()
+    assert event.data["changes"] == {
+        "lowest_rate": {"before": Money(Decimal("410.00"), "AUD"), "after": Money(Decimal("420.00"), "AUD")}
+    }
+    assert event.data["record"].currency == "AUD"
+
+
+async def test_a_property_whose_currency_nobody_knows_is_one_without_rates() -> None:
+    site = Site()
+    site.answers("/properties", [NAMELESS])
+    await site.poll("property")
+    found = (await site.stored("property"))[str(HARBOUR)]
+    assert found == Property(id=str(HARBOUR), name="Harbour View")
+    assert site.quarantined() == []
+
+
+@pytest.mark.parametrize("resource", ["property", "availability", "enquiry"])
+async def test_a_site_without_a_listing_of_properties_is_a_failure_of_what_needs_it(resource: str) -> None:
+    site = Site()
+    await site.poll(resource)
+    known = await site.stored(resource)
+    site.answers("/properties", {}, 404)
+    for _ in range(3):
+        assert (await site.sweep(resource)).outcome is PollOutcome.FORBIDDEN
+    assert (site.told(), await site.stored(resource)) == ([], known)
+
+
+async def test_an_enquiry_is_told_at_the_time_it_was_made() -> None:
+    site = Site()
+    await site.poll("enquiry")
+    site.answers("/7858/enquiries", {"TotalHits": 1, "Items": [{**ENQUIRY, "CreateDate": "2026-05-20T12:07:00Z"}]})
+    await site.poll("enquiry", after=timedelta(minutes=15))
+    (event,) = site.told()
+    assert (event.type, event.time) == ("enquiry.created", NOON + timedelta(minutes=7))
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+async def test_of_two_copies_on_one_page_the_newer_counts_also_where_both_are_in_doubt(newest_first: bool) -> None:
+    site = Site(currency="USD")
+    site.answers("/properties", [NAMELESS])
+    listed(site, DOLLARS)
+    await site.poll()
+    copies = [{**DOLLARS, "Adults": 5, "ModifiedTime": "2026-05-20T12:01:00Z"}, DOLLARS]
+    listed(site, *(copies if newest_first else copies[::-1]))
+    await site.poll()
+    await site.poll()
+    assert site.kinds() == ["booking.modified"]
+    assert (await site.stored())["3707"].guests == 6  # type: ignore[attr-defined]
