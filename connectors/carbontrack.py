@@ -1,13 +1,14 @@
 """carbonTRACK, energy monitoring: devices, what they measure, and their customers.
 
 Signs in by OAuth's password grant; a renewal sends user name and password again beside the refresh token, and may return no
-refresh token, then the old one stays good. Reads devices and measurements per distributor by POST, customers by GET. Odd:
-a 200 may hold a failure; whether `PageIndex` counts from 0 or 1 is not documented; the document tells three stories of how
-to sign in; no device is ever said to be offline, it is silent. Units, page sizes and rate limits are not documented.
+refresh token, then the old one stays good. Reads devices and measurements per distributor by POST, customers by GET; asks
+for a device by id before it counts as missing. Odd: a 200 may hold a failure; whether `PageIndex` counts from 0 or 1 is not
+documented; the document tells three stories of how to sign in; no device is ever said to be offline, it is silent. Units,
+page sizes and rate limits are not documented.
 """
 
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -16,14 +17,14 @@ from typing import ClassVar, Literal
 
 import httpx
 import msgspec
-from xxhash import xxh3_128_hexdigest
 
+from connectors import pages
 from connectors.api import Api
 from connectors.auth import SignIn, Token
 from connectors.base import Connector, Feeding, Page, Point, Points, Query, Resource, Span
 from connectors.decoding import BOM
-from connectors.errors import Throttled, Unreadable, VendorError
-from connectors.indexed import Listed, Reported, indexed
+from connectors.errors import NothingThere, Throttled, Unreadable, VendorError
+from connectors.indexed import Listed, Reported, indexed, key_or_bytes
 from connectors.tolerant import a_number, a_whole_number, an_id, an_instant, text
 from schemas import carbontrack as wire
 from schemas.energy import Batch, Control, Customer, Device, DeviceStatus, Measured, Measurement
@@ -38,6 +39,9 @@ AHEAD = timedelta(minutes=15)  # a device's clock may be by less
 DEGREES = 5  # decimals of a coordinate, about a metre: the rest is noise
 NOBODY = "00000000-0000-0000-0000-000000000000"
 
+_SUCCESS = frozenset({"200", "200.0", "ok", "success"})  # as a ResponseCode; assumed, not documented
+_ENVELOPE = re.compile(rb'"(?:Error|ResponseCode)')  # looking is cheaper than decoding megabytes
+_NO_LISTING = re.compile(rb"\s*(?:null|\[\s*\])?\s*")
 _ZONED = re.compile(r"(?:[zZ]|[+-][0-9]{2}:?[0-9]{2})\s*$")
 
 _distributors = msgspec.json.Decoder(list[wire.Distributor])
@@ -78,6 +82,7 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
             "customer": Resource(record=Customer, every=timedelta(hours=1)),
         }
     )
+    looks_up: ClassVar[frozenset[str]] = frozenset({"device"})
     default_budget: ClassVar[Budget] = Budget(requests=60, per=Duration(minutes=1))  # 429 exists, its limit is not told
 
     username: str
@@ -116,23 +121,27 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
         reply = yield httpx.Request("POST", self.base_url.rstrip("/") + self.token_path, data=form)
         answer = _token.decode(reply.content.removeprefix(BOM))
         lifetime = _lifetime(answer, reply.headers.get("Date"), self.token_lifetime)
-        return Token(access=answer.access_token, refresh=answer.refresh_token or refresh, lifetime=lifetime)
+        return Token(access=str(answer.access_token), refresh=text(answer.refresh_token) or refresh, lifetime=lifetime)
 
     def authorize(self, request: httpx.Request, token: Token) -> None:
         """A bearer token, or what the document calls simple authentication."""
         if self.auth == "oauth":
             super().authorize(request, token)
         else:
-            request.headers.update({"UserID": self.username, "Password": self.password.reveal()})
+            request.headers.encoding = "utf-8"  # else a text may hold ASCII only
+            request.headers["UserID"], request.headers["Password"] = self.username, self.password.reveal()
 
     def refusal(self, reply: httpx.Response) -> VendorError | None:
-        """A failure inside a 200; a 429 that does not say for how long counts as a minute."""
+        """A failure inside a 200, which of a device that is asked for by id says that it is not there; a 429 that does not say
+        for how long counts as a minute.
+        """
         if reply.status_code == httpx.codes.TOO_MANY_REQUESTS and not reply.headers.get("Retry-After", "").strip():
             return Throttled("carbonTRACK is asked too often (429)", retry_after=60.0)
-        if not reply.is_success or b'"Error' not in reply.content:  # looking is cheaper than decoding megabytes
-            return None
         body = reply.content.removeprefix(BOM).lstrip()
-        return _reported(_envelope.decode(body)) if body.startswith(b"{") else None
+        if not reply.is_success or not body.startswith(b"{") or not _ENVELOPE.search(body):
+            return None
+        failure = _reported(_envelope.decode(body))
+        return NothingThere(str(failure)) if failure and _asks_by_id(reply.request) else failure
 
     async def parts(self, api: Api, resource: str) -> Sequence[str]:
         """One per distributor; customers at once."""
@@ -143,7 +152,7 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
             return await api.get(DISTRIBUTOR, _distributors)
 
         listed = await api.remember(DISTRIBUTOR, ask)
-        return [_id(each.id, "$.ID") for each in listed if each.id not in {None, ""}]
+        return [an_id(each.id, "$.ID") for each in listed if each.id not in {None, ""}]
 
     def lists_parts(self, resource: str) -> bool:
         """The distributors are the vendor's word."""
@@ -152,19 +161,21 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
     async def read(self, api: Api, query: Query) -> AsyncIterator[Page]:
         """The devices of one distributor, also those no longer registered; or all customers."""
         if query.resource == "customer":
-            async for items in indexed(partial(self._customers, api), _key(_customer_id), base=1):
+            async for items in indexed(partial(self._customers, api), key_or_bytes(_customer_id), base=1, binding=True):
                 yield Page(items=items, to_record=_to_customer, key_of=_customer_id)
             return
-        asked = {"DistributorID": query.part, "RegisteredOnly": False}
-        async for items in indexed(partial(self._devices, api, asked), _key(_device_id), base=self.page_base):
-            yield Page(
-                items=items,
-                to_record=partial(self._to_device, query),
-                key_of=_device_id,
-                timed=True,
-                in_doubt=_is_offline,
-                vouched=partial(self._vouched, query.now),
-            )
+        fetch = partial(self._devices, api, {"DistributorID": query.part, "RegisteredOnly": False})
+        async for items in indexed(fetch, key_or_bytes(_device_id), base=self.page_base, binding=True):
+            yield self._device_page(query, items)
+
+    async def look_up(self, api: Api, query: Query, records: Sequence[Record]) -> AsyncIterator[Page]:
+        """Ask for devices one by one."""
+
+        async def one(id_: str) -> AsyncIterator[Page]:
+            yield self._device_page(query, await self._device(api, query.part, id_))
+
+        async for page in pages.each((record.id for record in records), one):
+            yield page
 
     def covers(self, query: Query, record: Record) -> bool:
         """A device is listed under its distributor."""
@@ -183,11 +194,24 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
         of = {"DeviceID": span.source} if span.source else {"DistributorID": span.part}
         whole_seconds = timedelta(microseconds=999_999)
         asked = {**of, "FromUTCDate": _utc(span.start), "ToUTCDate": _utc(span.end + whole_seconds)}
-        async for items in indexed(partial(self._measurements, api, asked), _key(_measured), base=self.page_base):
+        fetch = partial(self._measurements, api, asked)
+        async for items in indexed(fetch, key_or_bytes(_measured), base=self.page_base, binding=True):
             yield Points(items=items, to_point=_to_point)
 
     async def _devices(self, api: Api, asked: Mapping[str, object], number: int) -> Listed:
         return _listed(await api.post(DEVICE, _devices, json={**asked, "PageIndex": number}))
+
+    async def _device(self, api: Api, distributor: str, id_: str) -> Sequence[msgspec.Raw]:
+        """A device by its id. A vendor that counts pages from 1 may show nothing on page 0."""
+        asked = {"DistributorID": distributor, "DeviceID": id_, "RegisteredOnly": False}
+        listed = await self._devices(api, asked, self.page_base or 0)
+        if not listed.items and self.page_base is None:
+            listed = await self._devices(api, asked, 1)
+        if listed.total and not listed.items:
+            raise Unreadable(f"POST {DEVICE}: asked for one device, the vendor counted one and showed none")
+        if set(map(key_or_bytes(_device_id), listed.items)) - {id_}:
+            raise Unreadable(f"POST {DEVICE}: asked for one device, the vendor answered with others")
+        return listed.items
 
     async def _measurements(self, api: Api, asked: Mapping[str, object], number: int) -> Listed:
         return _listed(await api.post(MEASUREMENT, _measurements, json={**asked, "PageIndex": number}))
@@ -196,6 +220,16 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
         size = str(self.customer_page_size)
         params = [("customerRequest.page", str(number)), ("customerRequest.pageSize", size)]
         return _listed(await api.get(CUSTOMER, _customers, params))
+
+    def _device_page(self, query: Query, items: Sequence[msgspec.Raw]) -> Page:
+        return Page(
+            items=items,
+            to_record=partial(self._to_device, query),
+            key_of=_device_id,
+            timed=True,
+            in_doubt=_is_offline,
+            vouched=partial(self._vouched, query.now),
+        )
 
     def _to_device(self, query: Query, raw: msgspec.Raw) -> Device:
         found = _device.decode(raw)
@@ -212,7 +246,7 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
             status=status,
             since=seen if status is DeviceStatus.OFFLINE else None,
             last_seen_at=seen,
-            distributor_id=query.part or None,
+            distributor_id=query.part,
             name=text(found.device_name),
             customer_reference=text(found.customer_ref),
             timezone_id=a_whole_number(found.timezone_id, "$.TimezoneId"),
@@ -263,14 +297,28 @@ def _no_token(before: Token | None, lifetime: timedelta) -> Token:
     return Token(access=f"no-token-{number}", lifetime=lifetime.total_seconds())
 
 
+def _asks_by_id(request: httpx.Request) -> bool:
+    return request.url.path.endswith(DEVICE) and b'"DeviceID"' in request.content
+
+
 def _reported(envelope: wire.Envelope) -> Reported | None:
-    """`ResponseCode` is not looked at: what it means is not documented."""
+    """What `ResponseCode` means is not documented: it counts only where there is nothing else."""
     number, message = envelope.error_number, envelope.error_message
-    if not (_is_failure(envelope.error) or _is_failure(number) or (isinstance(message, str) and message.strip())):
+    if not (
+        _is_failure(envelope.error)
+        or _is_failure(number)
+        or (isinstance(message, str) and message.strip())
+        or (_is_bad(envelope.response_code) and _lists_nothing(envelope))
+    ):
         return None
     digits = str(number).strip()
     known = f" (ErrorNumber {digits})" if digits.isascii() and digits.lstrip("-").isdigit() and len(digits) < 20 else ""
     return Reported(f"the vendor reports a failure inside a 200{known}")
+
+
+def _lists_nothing(envelope: wire.Envelope) -> bool:
+    listings = (envelope.devices, envelope.measurements, envelope.customer_list)
+    return all(_NO_LISTING.fullmatch(bytes(listing)) for listing in listings)
 
 
 def _is_failure(value: object) -> bool:
@@ -278,6 +326,11 @@ def _is_failure(value: object) -> bool:
     if isinstance(value, str):
         return value.strip().lower() not in {"", "false"} and value.strip().strip("0") not in {"", "."}
     return bool(value)
+
+
+def _is_bad(code: object) -> bool:
+    """Neither zero nor a word for success."""
+    return _is_failure(code) and str(code).strip().lower() not in _SUCCESS
 
 
 def _lifetime(answer: wire.Token, date_header: str | None, default: timedelta) -> float:
@@ -311,7 +364,8 @@ def _utc(time: datetime) -> str:
 def _listed(reply: wire.DeviceList | wire.MeasurementList | wire.CustomerList | list[msgspec.Raw]) -> Listed:
     match reply:
         case wire.DeviceList(devices=items) | wire.MeasurementList(measurements=items):
-            return Listed(items=items or [], pages=_count(reply.pages), index=_count(reply.pages_index))
+            pages, index, total = map(_count, (reply.pages, reply.pages_index, reply.count))
+            return Listed(items=items or [], pages=pages, index=index, total=total)
         case wire.CustomerList(customer_list=items, record_count=total):
             return Listed(items=items or [], total=_count(total))
     return Listed(items=reply)
@@ -325,34 +379,17 @@ def _count(value: float | str | None) -> int | None:
         return None
 
 
-def _key(id_of: Callable[[msgspec.Raw], str]) -> Callable[[msgspec.Raw], str]:
-    """What tells items apart while paging; one without an id that can be read is known by its bytes."""
-
-    def key(raw: msgspec.Raw) -> str:
-        try:
-            return id_of(raw)
-        except (VendorError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
-            return f"bytes {xxh3_128_hexdigest(raw)}"
-
-    return key
-
-
 def _device_id(raw: msgspec.Raw) -> str:
-    return _id(_device_key.decode(raw).device_id, "$.DeviceID")
+    return an_id(_device_key.decode(raw).device_id, "$.DeviceID")
 
 
 def _customer_id(raw: msgspec.Raw) -> str:
-    return _id(_customer_key.decode(raw).customer_id, "$.CustomerId")
+    return an_id(_customer_key.decode(raw).customer_id, "$.CustomerId")
 
 
 def _measured(raw: msgspec.Raw) -> str:
     found = _measurement_key.decode(raw)
-    return f"{_id(found.device_id, '$.DeviceID')} {_recorded(found)}"
-
-
-def _id(value: float | str | None, path: str) -> str:
-    """A device's 16 digits may be more than a float holds."""
-    return str(value) if isinstance(value, int) else an_id(value, path)
+    return f"{an_id(found.device_id, '$.DeviceID')} {_recorded(found)}"
 
 
 def _recorded(found: wire.MeasurementKey) -> datetime:
@@ -373,7 +410,7 @@ def _degrees(value: float | str | None, path: str) -> float | None:
 
 def _controls(controls: Sequence[wire.Control]) -> dict[str, Control]:
     return {
-        _id(each.control_id, "$.Controls[...].ControlId"): Control(
+        an_id(each.control_id, "$.Controls[...].ControlId"): Control(
             kind=text(each.control_type), enabled=each.is_switch_enabled, on=each.status
         )
         for each in controls
@@ -384,13 +421,13 @@ def _to_point(raw: msgspec.Raw) -> Point:
     found = _measurement.decode(raw)
     at = _recorded(found)
     numbers = {name: a_number(getattr(found, name), path) for name, path in _NUMBERS}
-    return Point(source=_id(found.device_id, "$.DeviceID"), at=at, value=Measurement(at=at, **numbers))
+    return Point(source=an_id(found.device_id, "$.DeviceID"), at=at, value=Measurement(at=at, **numbers))
 
 
 def _to_customer(raw: msgspec.Raw) -> Customer:
     found = _customer.decode(raw)
     return Customer(
-        id=_id(found.customer_id, "$.CustomerId"),
+        id=an_id(found.customer_id, "$.CustomerId"),
         given_name=text(found.first_name),
         family_name=text(found.last_name),
         user_name=text(found.user_name),
@@ -404,9 +441,11 @@ def _to_customer(raw: msgspec.Raw) -> Customer:
         location=text(found.location),
         timezone_id=a_whole_number(found.timezone_id, "$.TimezoneId"),
         metric_units=found.is_metrics_unit,
-        devices=tuple(sorted({_id(each, "$.Devices[...]") for each in found.devices or () if each not in {None, ""}})),
+        devices=tuple(
+            sorted({an_id(each, "$.Devices[...]") for each in found.devices or () if each not in {None, ""}})
+        ),
     )
 
 
 def _reference(value: float | str | None, path: str) -> str | None:
-    return None if value in {None, "", NOBODY} else _id(value, path)
+    return None if value in {None, "", NOBODY} else an_id(value, path)

@@ -3,10 +3,14 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import msgspec
+from xxhash import xxh3_128_hexdigest
 
-from connectors.errors import Misconfigured, NothingThere, Unavailable, Unreadable
+from connectors.errors import Misconfigured, NothingThere, Unavailable, Unreadable, VendorError
 
 MOST_PAGES = 1000
+READINGS = 3  # of a listing whose records move from page to page meanwhile
+
+KeyOf = Callable[[msgspec.Raw], str]
 
 
 class Reported(Unavailable):
@@ -14,85 +18,141 @@ class Reported(Unavailable):
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """A page, and what the vendor says of it: how many pages there are, which one this is, how many items there are in all."""
+    """A page, and what the vendor says of it: how many pages there are, which one this is, how many items there are in all,
+    how many are on a full page."""
 
     items: Sequence[msgspec.Raw]
     pages: int | None = None
     index: int | None = None
     total: int | None = None
+    size: int | None = None
 
 
 async def indexed(
     fetch: Callable[[int], Awaitable[Listed]],
-    key_of: Callable[[msgspec.Raw], str],
+    key_of: KeyOf,
     *,
     base: int | None,
     cap: int = MOST_PAGES,
+    binding: bool = False,
 ) -> AsyncIterator[Sequence[msgspec.Raw]]:
     """Yield every page that brings a new key. `base` is the index of the first page; None where it is 0 or 1.
 
     The end is an empty page, one without a new key, or one that the vendor says is the last and that is shorter than
-    another: its word alone ends nothing, for it may be wrong. Behind that word a refusal is the end as well. Raises
-    Unreadable after the good pages where the first page comes again though the vendor says that there is more, and after
-    `cap` pages.
+    another: its word alone ends nothing, for it may be wrong. Behind that word a refusal is the end as well.
+
+    Where the vendor's figures are `binding`, an end before them is none: the page is asked for once more. And where more
+    items than keys came, records have moved while they were read (or the vendor has doubles): the listing is read again
+    from its first page, at most READINGS times in all.
+
+    Raises Unreadable after the good pages where the first page comes again, or a binding listing ends, though the vendor
+    says that there is more; and after `cap` pages.
     """
-    first = base or 0
-    reader = _Reader(key_of, base)
-    for number in range(first, first + cap):
+    known: set[str] = set()
+    for _ in range(READINGS):
+        reader = _Reader(key_of, base)
+        for number in range(base or 0, (base or 0) + cap):
+            page = await _page(fetch, number, reader)
+            news = reader.take(number, page)
+            if binding and reader.cut_short:
+                page = await _page(fetch, number, reader)
+                news = reader.take(number, page)
+            if binding and reader.cut_short:
+                raise Unreadable(f"the listing ended with page {number}, though the vendor says that there is more")
+            if news - known:
+                yield page.items
+            if reader.ended:
+                break
+        else:
+            raise Unreadable(f"the listing has more than {cap} pages")
+        known |= reader.known
+        if not binding or len(known) >= reader.total:
+            return
+
+
+def key_or_bytes(key_of: KeyOf) -> KeyOf:
+    """What tells items apart while paging; one without a key that can be read is known by its bytes."""
+
+    def key(raw: msgspec.Raw) -> str:
         try:
-            page = await fetch(number)
-        except (Misconfigured, NothingThere, Reported):
-            if not reader.told_all:
-                raise
-            return
-        news = reader.take(number, page)
-        if news:
-            yield page.items
-        if reader.ended:
-            return
-    raise Unreadable(f"the listing has more than {cap} pages")
+            return key_of(raw)
+        except (VendorError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
+            return f"bytes {xxh3_128_hexdigest(raw)}"
+
+    return key
+
+
+async def _page(fetch: Callable[[int], Awaitable[Listed]], number: int, reader: "_Reader") -> Listed:
+    """A page. Refused behind what the vendor calls the end, it is an empty one."""
+    try:
+        return await fetch(number)
+    except (Misconfigured, NothingThere, Reported):
+        if not reader.told_all:
+            raise
+        return Listed(items=())
 
 
 class _Reader:
-    """What has been read so far, and whether that is all."""
+    """What one reading has brought so far, and whether that is all."""
 
-    def __init__(self, key_of: Callable[[msgspec.Raw], str], base: int | None) -> None:
+    def __init__(self, key_of: KeyOf, base: int | None) -> None:
+        self.known: set[str] = set()
+        self.total = 0  # items, as the vendor said last; 0: it did not
         self.told_all = False  # the vendor says, or it seems, that nothing follows
         self.ended = False
+        self.cut_short = False  # it ended, though the vendor says that there is more
         self._key_of = key_of
         self._base = base
         self._from_one = base == 1
-        self._known: set[str] = set()
         self._first: set[str] = set()
+        self._before: set[str] = set()  # the keys of the page before
+        self._last: tuple[int, set[str]] = (-1, set())  # the page taken last, and its keys
         self._longest = 0
+        self._told_pages = 0  # as the vendor said last; 0: it did not
         self._pages = 0  # that brought something new
+        self._items: dict[int, int] = {}  # page → how many it showed, without those that only repeat another page
 
-    def take(self, number: int, page: Listed) -> bool:
-        """Whether the page brings a key that is new."""
+    def take(self, number: int, page: Listed) -> set[str]:
+        """The keys of the page that are new."""
         keys = set(map(self._key_of, page.items))
-        news = not keys <= self._known
+        news = keys - self.known
         again = bool(keys) and not news
-        self._known |= keys
+        self.known |= keys
         self._first = self._first or keys
+        self._hear(page)
+        self._pages += bool(news)
+        if number != self._last[0]:  # else it was asked for once more
+            self._before = self._last[1]
+        self._last = (number, keys)
+        repeats = not news and keys in (self._first, self._before)
+        self._items[number] = 0 if repeats else len(page.items)
         # A vendor that counts from 1 may answer 0 with its first page, or with nothing.
         undecided = self._base is None and ((number == 0 and (page.index == 1 or not keys)) or (number == 1 and again))
         self._from_one = self._from_one or undecided
-        self.told_all = not keys or self._is_last(number, page)
-        if again and not undecided and keys == self._first and self._lacks(page):
+        listed = sum(self._items.values())
+        lacks = self._position(number) < self._told_pages or listed < self.total
+        self.told_all = not lacks and (not keys or self._says_how_many(listed, page))
+        last = self.told_all and len(self.known) >= self.total and len(page.items) < self._full(page)
+        self.ended = not undecided and (not news or last)
+        self.cut_short = self.ended and lacks
+        if again and not undecided and keys == self._first and (lacks or self._pages < self._told_pages):
             raise Unreadable(f"page {number} is the first page again, though the vendor says that there is more")
-        self.ended = not undecided and (not news or (self.told_all and len(page.items) < self._longest))
         self._longest = max(self._longest, len(page.items))
-        self._pages += news
         return news
 
-    def _is_last(self, number: int, page: Listed) -> bool:
-        if page.pages:
-            return self._position(number) >= page.pages
-        return page.total is not None and len(self._known) >= page.total
+    def _hear(self, page: Listed) -> None:
+        """Nought says nothing: it may be a count of this page alone, or never be filled in."""
+        self._told_pages = max(page.pages or 0, 0) or self._told_pages
+        self.total = max(page.total or 0, 0) or self.total
 
-    def _lacks(self, page: Listed) -> bool:
-        """Whether the vendor says that there is more than was read."""
-        return self._pages < (page.pages or 0) or len(self._known) < (page.total or 0)
+    def _says_how_many(self, listed: int, page: Listed) -> bool:
+        """Whether the vendor's figures mean the whole listing, not this page alone."""
+        return self._told_pages > 0 or (self.total > 0 and not listed > self.total == len(page.items))
+
+    def _full(self, page: Listed) -> int:
+        """How many items a page has that is not the last: what was seen; what is said only where all figures agree."""
+        told = page.size if self._told_pages and self.total else 0
+        return max(self._longest, told or 0)
 
     def _position(self, number: int) -> int:
         """Which page it is, counted from 1."""

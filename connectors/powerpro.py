@@ -24,8 +24,9 @@ from connectors.api import Api
 from connectors.auth import SignIn, Token
 from connectors.base import Connector, Page, Query, Resource
 from connectors.decoding import BOM, decode
-from connectors.errors import AuthRefused, Misconfigured, NothingThere, Unavailable, Unreadable, VendorError
+from connectors.errors import AuthRefused, Misconfigured, NothingThere, Unavailable, VendorError
 from connectors.http import told
+from connectors.indexed import Listed, indexed, key_or_bytes
 from connectors.tolerant import a_day, a_whole_number, an_id, an_instant, text
 from schemas import powerpro as wire
 from schemas.records import Record
@@ -34,12 +35,15 @@ from schemas.training import Course, Enrolment, Student, Unit
 
 PERTH = ZoneInfo("Australia/Perth")
 PATHS: Mapping[str, str] = MappingProxyType({"course": "/courses", "enrolment": "/enrolments", "student": "/students"})
+SENSITIVE = ("usi", "date_of_birth")  # of a student
 MOST_PAGES = 2000  # of one listing
 LONGEST_LIFE = timedelta(days=366)
 
 # What a vendor may answer where it does not know an id, or cannot be asked by id at all.
 _NOT_BY_ID = frozenset({400, 404, 405, 410, 422})
 _PAGE = re.compile(r"\bpage\b", re.IGNORECASE)
+
+NOTHING = wire.Listing(data=[])
 
 _answer = msgspec.json.Decoder(wire.Answer)
 _token = msgspec.json.Decoder(wire.Token)
@@ -106,6 +110,11 @@ class PowerPro(Connector, frozen=True, kw_only=True, tag="powerpro"):
         elif ":" in (self.username or ""):
             raise ValueError("username must not hold a colon: HTTP Basic cannot carry it")
 
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """What is sensitive and not kept, also where it was kept before."""
+        return tuple(field for field in SENSITIVE if field not in self.keep)
+
     def sign_in(self, token: Token | None) -> SignIn:
         """Renew a token that still lives; without one, log in."""
         if token is not None and token.lifetime > 0:
@@ -123,9 +132,10 @@ class PowerPro(Connector, frozen=True, kw_only=True, tag="powerpro"):
         return {"Authorization": f"Basic {b64encode(f'{self.username}:{password}'.encode()).decode()}"}
 
     def refusal(self, reply: httpx.Response) -> VendorError | None:
-        """A 200 is none where there is an error inside. Past the end of a listing, and by id, an error is a plain no.
+        """A 200 is none where there is an error inside. To a further page, and by id, an error is a plain no.
 
-        By id it need not be true: a record is told as deleted only once two whole reads have missed it.
+        It need not be true: the page is the end only where that is what the vendor says of its pages, and a record is told as
+        deleted only once two whole reads have missed it.
         """
         asked, status = reply.request, reply.status_code
         by_id = asked.method == "GET" and "page" not in asked.url.params
@@ -175,41 +185,25 @@ class PowerPro(Connector, frozen=True, kw_only=True, tag="powerpro"):
 
 
 async def _pages(api: Api, path: str) -> AsyncIterator[Sequence[msgspec.Raw]]:
-    """A listing up to an empty page or one that brings none but known ids.
+    """A listing. While the vendor tells nothing of its pages, its no to a further page is the end."""
+    told_of = False
 
-    The vendor's own word that a page is the last counts only where the page is also shorter than its pages are and no fewer
-    ids have been read than it says there are: a page too many costs a request, a page too few costs records.
-    """
-    known: set[str | bytes] = set()
-    over = False
+    async def fetch(number: int) -> Listed:
+        nonlocal told_of
+        listed = _listed(await api.get(path, _listing, [("page", str(number))], absent=None if told_of else NOTHING))
+        told_of = told_of or bool(listed.pages or listed.total)
+        return listed
 
-    async def fetch(number: int) -> Sequence[msgspec.Raw]:
-        nonlocal over
-        if over:
-            return []
-        nothing = wire.Listing(data=[])
-        page = await api.get(path, _listing, [("page", str(number))], absent=nothing)
-        items, paging = _taken_apart(page)
-        news = {_identity(raw) for raw in items} - known
-        known.update(news)
-        over = _is_last(paging, number, len(items), len(known))
-        return items if news else []
-
-    async for items in pages.numbered(fetch, size=None, first=1, cap=MOST_PAGES):
+    async for items in indexed(fetch, key_or_bytes(_key), base=1, cap=MOST_PAGES, binding=True):
         yield items
 
 
-def _taken_apart(page: wire.Listing) -> tuple[Sequence[msgspec.Raw], wire.Paging]:
-    if isinstance(page.data, wire.Paged):
-        return page.data.data, page.data
-    return page.data, page.meta if isinstance(page.meta, wire.Paging) else wire.Paging()
-
-
-def _is_last(paging: wire.Paging, number: int, items: int, known: int) -> bool:
-    last, full, total = _hint(paging.last_page), _hint(paging.per_page), _hint(paging.total)
-    if last is None or full is None or total is None:
-        return False
-    return number >= last and items < full and known >= total
+def _listed(page: wire.Listing) -> Listed:
+    items, paging = (page.data.data, page.data) if isinstance(page.data, wire.Paged) else (page.data, page.meta)
+    if not isinstance(paging, wire.Paging):
+        return Listed(items=items)
+    last, full, total = map(_hint, (paging.last_page, paging.per_page, paging.total))
+    return Listed(items=items, pages=last, size=full, total=total)
 
 
 def _items(data: msgspec.Raw) -> Sequence[msgspec.Raw]:
@@ -247,14 +241,6 @@ def _lifetime(expires_in: Any, default: timedelta) -> float:
 
 def _key(raw: msgspec.Raw) -> str:
     return an_id(_identified.decode(raw).id)
-
-
-def _identity(raw: msgspec.Raw) -> str | bytes:
-    """The id of an item; of one without an id that can be read, all of it."""
-    try:
-        return _key(raw)
-    except (Unreadable, ValueError, RecursionError):  # msgspec's errors are ValueErrors
-        return bytes(raw)
 
 
 def _lower(value: object) -> str | None:

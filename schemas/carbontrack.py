@@ -33,27 +33,38 @@ class Distributor(Wire, frozen=True, rename=spelled, kw_only=True):
 
 
 class Envelope(Wire, frozen=True, rename=spelled, kw_only=True):
-    """How a failure inside a 200 shows. What means success is not documented, nor are the types."""
+    """How a failure inside a 200 shows. What means success is not documented, nor are the types. The listings are only
+    looked at for whether they hold anything."""
 
     error: Any = None
     error_number: Any = None
     error_message: Any = None
+    response_code: Any = None
+    devices: msgspec.Raw = msgspec.Raw()
+    measurements: msgspec.Raw = msgspec.Raw()
+    customer_list: msgspec.Raw = msgspec.Raw()
 
 
-class DeviceList(Wire, frozen=True, rename=spelled, kw_only=True):
-    devices: list[msgspec.Raw] | None = None
+class Paging(Wire, frozen=True, rename=spelled, kw_only=True):
+    """`count`: how many there are in all, it seems."""
+
     pages: int | float | str | None = None
     pages_index: int | float | str | None = None
+    count: int | float | str | None = None
 
 
-class MeasurementList(Wire, frozen=True, rename=spelled, kw_only=True):
-    measurements: list[msgspec.Raw] | None = None
-    pages: int | float | str | None = None
-    pages_index: int | float | str | None = None
+class DeviceList(Paging, frozen=True, rename=spelled, kw_only=True):
+    """Without the list itself it is none, and not an empty one."""
+
+    devices: list[msgspec.Raw] | None
+
+
+class MeasurementList(Paging, frozen=True, rename=spelled, kw_only=True):
+    measurements: list[msgspec.Raw] | None
 
 
 class CustomerList(Wire, frozen=True, rename=spelled, kw_only=True):
-    customer_list: list[msgspec.Raw] | None = None
+    customer_list: list[msgspec.Raw] | None
     record_count: int | float | str | None = None
 
 
@@ -159,8 +170,8 @@ class Customer(CustomerKey, frozen=True, rename=spelled, kw_only=True):
 class Token(msgspec.Struct, frozen=True, kw_only=True):
     """As documented, or as servers of this kind often write it. `issued_at` is by the vendor's clock and not read."""
 
-    access_token: str
-    refresh_token: str | None = None
+    access_token: str | int
+    refresh_token: str | int | None = None
     expires_in: int | float | str | None = None
     issued: str | None = msgspec.field(default=None, name=".issued")
     expires: str | None = msgspec.field(default=None, name=".expires")

@@ -34,10 +34,10 @@ class Device(Record, frozen=True, kw_only=True):
     by_entry: ClassVar[dict[str, str]] = {"controls": r"^controls\."}
 
     status: DeviceStatus
+    distributor_id: str
     name: str | None = None
     since: datetime | None = None
     last_seen_at: datetime | None = None
-    distributor_id: str | None = None
     customer_reference: str | None = None
     timezone_id: int | None = None
     sensors: str | None = None

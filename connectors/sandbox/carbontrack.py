@@ -128,6 +128,8 @@ class CarbontrackSandbox(Sandbox):
             "InternalServerError": 500,
             "ServiceUnavailable": 503,
             "FailureInside": 200,
+            "FailureByCode": 200,  # only its ResponseCode tells
+            "NoListing": 200,
         }
     )
 
@@ -331,10 +333,12 @@ class CarbontrackSandbox(Sandbox):
 
     def error(self, status: int, kind: str | None, message: str) -> httpx.Response:
         kind = kind or _USUAL.get(status)
-        if kind == "FailureInside":
+        if kind in {"FailureInside", "FailureByCode"}:
             number, _, sentence = message.partition(" ") if message[:1].isdigit() else ("1000", "", "Failed")
             empty = {"Devices": [], "Measurements": [], "Count": 0, "Pages": 0, "PagesIndex": 0}
-            return httpx.Response(200, json=empty | outcome(int(number), sentence))
+            code = {"ResponseCode": 1, "ResponseMessage": "Failed"}
+            told = outcome(int(number), sentence) if kind == "FailureInside" else outcome(0, "") | code
+            return httpx.Response(200, json=empty | told)
         if kind is None:
             return httpx.Response(status, text="error")
         if kind in {"invalid_grant", "unsupported_grant_type"}:

@@ -30,7 +30,11 @@ Shape = Literal["list", "paginator", "meta"]
 PastEnd = Literal["empty", "error", "repeat", "missing"]
 _FIRST = {"courses": 1298, "enrolments": 88120, "students": 5521}
 _USUAL = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed"}
-_WORDS = {"Forbidden": "This action is unauthorized for the API key", "NotFound": "Not Found"}
+_WORDS = {
+    "Forbidden": "This action is unauthorized for the API key",
+    "NotFound": "Not Found",
+    "PageError": "Could not load the page: database timeout",
+}
 
 
 class PowerProSandbox(Sandbox):
@@ -44,6 +48,7 @@ class PowerProSandbox(Sandbox):
     errors: ClassVar[Mapping[str, int]] = MappingProxyType(
         {
             "DataError": 200,
+            "PageError": 200,  # a data error whose words name the page
             "BadRequest": 400,
             "Unauthorized": 401,
             "Forbidden": 403,

@@ -17,7 +17,7 @@ from connectors.sandbox.carbontrack import PASSWORD, USERNAME, CarbontrackSandbo
 from connectors.sandbox.carbontrack_data import PRIVATE
 from schemas.energy import Control, Customer, Device, DeviceStatus, Measured, Measurement
 from schemas.facts import PollOutcome
-from schemas.settings import Duration
+from schemas.settings import Duration, Secret
 from tests.connectors.subjects.carbontrack import settings
 from tests.polled import NOON, Account, Clock
 
@@ -142,10 +142,13 @@ async def test_an_ip_address_is_kept_only_where_that_is_wanted() -> None:
     assert (await device(DEVICE, keep_ip_address=True)).ip_address == "203.0.113.7"
 
 
-@pytest.mark.parametrize("id_", [9876543210987654, "9876543210987654", " 9876543210987654 "])
-async def test_an_id_of_sixteen_digits_is_the_same_as_text_and_as_a_number(id_: object) -> None:
-    assert (await device({**DEVICE, "DeviceID": id_})).id == "9876543210987654"
-    assert (await measured({**MEASUREMENT, "DeviceID": id_})).source == "9876543210987654"
+@pytest.mark.parametrize("digits", ["9876543210987654", "9007199254740993", "18446744073709551615"])
+@pytest.mark.parametrize("written", [int, str, " {} ".format])
+async def test_an_id_of_many_digits_is_the_same_as_text_and_as_a_number(
+    digits: str, written: Callable[[str], Any]
+) -> None:
+    assert (await device({**DEVICE, "DeviceID": written(digits)})).id == digits
+    assert (await measured({**MEASUREMENT, "DeviceID": written(digits)})).source == digits
 
 
 async def test_a_device_may_be_little_more_than_its_id() -> None:
@@ -350,10 +353,10 @@ async def test_a_device_belongs_to_its_distributor() -> None:
 @pytest.mark.parametrize("pages", ["told", "absent", "zero", "one", "many"])
 async def test_every_device_is_read_whatever_the_vendor_tells_of_its_pages(base: int, zero: str, pages: str) -> None:
     fleet = Fleet(sandbox={"seed": 47, "page_size": 5, "page_base": base, "zero": zero, "pages": pages})
-    found = [
-        each.id for part in await fleet.connector.parts(fleet.api, "device") for each in await fleet.read(part=part)
-    ]
-    assert set(found) == set(fleet.sandbox.devices)
+    ended = await fleet.poll("device")
+    assert set(await fleet.stored("device")) == set(fleet.sandbox.devices)
+    # Pages that are never there could be there: it is told, loudly, and nothing is ever deleted.
+    assert ended.outcome is (PollOutcome.UNREADABLE if pages == "many" else PollOutcome.UNCHANGED)
 
 
 async def test_a_vendor_that_refuses_page_0_is_read_from_page_1_where_that_is_set() -> None:
@@ -430,6 +433,186 @@ async def test_a_fleet_of_five_thousand_is_read() -> None:
     assert len(await fleet.stored("device")) == 5000
 
 
+# A listing that contradicts itself
+
+
+def spoiling(fleet: Fleet, page: int, path: str = "/Device", **fault: Any) -> Callable[[httpx.Request], httpx.Response]:
+    """The sandbox, told to fail each time this page of a listing is asked for."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path.endswith(path) and json.loads(request.content)["PageIndex"] == page:
+            fleet.sandbox.fail(match=path, **fault)
+        return fleet.sandbox(request)
+
+    return answer
+
+
+async def grown(count: int) -> Fleet:
+    """A fleet of one distributor over pages of ten, read once."""
+    fleet = Fleet(sandbox={"seed": 0, "page_size": 10})
+    for _ in range(count):
+        fleet.sandbox.add_device()
+    await fleet.poll("device")
+    return fleet
+
+
+SPOILT = [
+    ("empty", PollOutcome.UNREADABLE),
+    ("FailureByCode", PollOutcome.UNAVAILABLE),
+    ("NoListing", PollOutcome.UNREADABLE),
+]
+
+
+@pytest.mark.parametrize(("kind", "outcome"), SPOILT)
+@pytest.mark.parametrize("pages", ["told", "absent"])
+async def test_an_end_in_the_middle_of_a_listing_deletes_nothing(kind: str, outcome: PollOutcome, pages: Any) -> None:
+    fleet = await grown(28)
+    fleet.sandbox.pages = pages
+    fleet.vendor = spoiling(fleet, 2, kind=kind)
+    assert [(await fleet.poll("device")).outcome for _ in range(4)] == [outcome] * 4
+    fleet.vendor = fleet.sandbox
+    assert (await fleet.poll("device")).outcome is PollOutcome.UNCHANGED
+    assert fleet.kinds() == []
+
+
+@pytest.mark.parametrize("kind", ["FailureByCode", "NoListing"])
+async def test_the_only_device_is_not_gone_because_the_vendor_fails(kind: str) -> None:
+    fleet = await grown(1)
+    fleet.sandbox.fail(kind=kind, match="/Device", times=99)
+    assert not any([(await fleet.poll("device")).outcome.succeeded for _ in range(3)])
+    assert (len(await fleet.stored("device")), fleet.kinds()) == (1, [])
+
+
+async def test_a_page_that_was_empty_once_is_asked_for_again() -> None:
+    fleet = Fleet(sandbox={"seed": 0, "page_size": 20})
+    for _ in range(10):
+        fleet.sandbox.add_device()
+    for _ in range(3):
+        await fleet.poll("measurement", after=5 * MINUTE)
+    fleet.told()
+    start, glitches = fleet.clock.at, iter([True])
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if b'"PageIndex":2' in request.content and next(glitches, False):
+            fleet.sandbox.fail(kind="empty", match="/Measurement")
+        return fleet.sandbox(request)
+
+    fleet.vendor = answer
+    assert (await fleet.poll("measurement", after=6 * 60 * MINUTE)).outcome is PollOutcome.CHANGED
+    told = {(event.data.device, each.at) for event in fleet.told() for each in event.data.measurements}
+    times = [
+        (id_, unit.times(start + timedelta(seconds=1), fleet.clock.at)) for id_, unit in fleet.sandbox.devices.items()
+    ]
+    assert told >= {(id_, time) for id_, found in times for time in found}
+
+
+async def test_devices_that_move_from_page_to_page_while_they_are_read_are_all_read() -> None:
+    fleet = await grown(35)
+
+    def moving(request: httpx.Request) -> httpx.Response:
+        reply = fleet.sandbox(request)
+        if request.url.path.endswith("/Device") and json.loads(request.content)["PageIndex"] == 1:
+            last = list(fleet.sandbox.devices)[-1]
+            fleet.sandbox.devices = {last: fleet.sandbox.devices[last], **fleet.sandbox.devices}
+        return reply
+
+    fleet.vendor = moving
+    for _ in range(4):
+        assert (await fleet.poll("device")).outcome is PollOutcome.UNCHANGED
+    assert fleet.kinds() == []
+
+
+# Asking by id
+
+
+class Hiding:
+    """The sandbox, whose listings leave one device out and do not count it; asked for by its id it is there."""
+
+    def __init__(self, fleet: Fleet, id_: str) -> None:
+        self.fleet, self.id = fleet, id_
+        self.asked: list[dict[str, Any]] = []  # by id
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        reply = self.fleet.sandbox(request)
+        if not request.url.path.endswith("/Device"):
+            return reply
+        asked, body = json.loads(request.content), reply.json()
+        if "DeviceID" in asked:
+            self.asked.append(asked)
+            return reply
+        kept = [each for each in body["Devices"] if each["DeviceID"] != self.id]
+        return httpx.Response(200, json={**body, "Devices": kept, "Count": body["Count"] - 1})
+
+
+async def test_a_device_that_a_listing_leaves_out_is_asked_for_by_its_id_and_stays() -> None:
+    fleet = await grown(5)
+    fleet.vendor = hiding = Hiding(fleet, fleet.first)
+    fleet.sandbox.switch(fleet.first)
+    for _ in range(3):
+        await fleet.poll("device")
+    assert fleet.kinds() == ["device.control_changed"]
+    distributor = fleet.sandbox.distributors[0]["ID"]
+    one = {"DistributorID": distributor, "DeviceID": fleet.first, "RegisteredOnly": False, "PageIndex": 0}
+    assert hiding.asked == [one] * 3
+    [kept] = [each for id_, each in (await fleet.stored("device")).items() if id_ == fleet.first]
+    assert isinstance(kept, Device)
+    assert kept.distributor_id == distributor
+
+
+async def test_a_device_that_the_vendor_does_not_know_by_its_id_is_gone() -> None:
+    fleet = await grown(5)
+    gone = fleet.first
+    fleet.sandbox.remove_device(gone)
+    await fleet.poll("device")
+    assert fleet.kinds() == []
+    await fleet.poll("device")
+    assert [(event.type, event.subject) for event in fleet.told()] == [("device.deleted", gone)]
+
+
+async def test_a_device_is_found_by_its_id_where_the_vendor_counts_from_one() -> None:
+    fleet = Fleet(sandbox={"seed": 0, "page_base": 1, "zero": "empty"})
+    for _ in range(5):
+        fleet.sandbox.add_device()
+    await fleet.poll("device")
+    fleet.vendor = Hiding(fleet, fleet.first)
+    for _ in range(3):
+        await fleet.poll("device")
+    assert fleet.kinds() == []
+
+
+async def test_an_answer_by_id_that_counts_a_device_and_shows_none_deletes_nothing() -> None:
+    fleet = await grown(5)
+    hiding = Hiding(fleet, fleet.first)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if b"DeviceID" in request.content:
+            fleet.sandbox.fail(kind="empty", match="/Device")
+        return hiding(request)
+
+    fleet.vendor = answer
+    assert {(await fleet.poll("device")).outcome for _ in range(3)} == {PollOutcome.UNREADABLE}
+    assert fleet.kinds() == []
+
+
+async def test_an_answer_by_id_with_other_devices_is_none() -> None:
+    fleet = await grown(5)
+    hiding, others = Hiding(fleet, fleet.first), list(fleet.sandbox.devices)[1:]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        reply = hiding(request)
+        if b"DeviceID" not in request.content:
+            return reply
+        found = [fleet.sandbox.devices[id_].shown for id_ in others]
+        return httpx.Response(200, json={**reply.json(), "Devices": found})
+
+    fleet.vendor = answer
+    ended = [await fleet.poll("device") for _ in range(3)]
+    assert {each.detail for each in ended} == {
+        "POST /ctapi/Device: asked for one device, the vendor answered with others"
+    }
+    assert fleet.kinds() == []
+
+
 # Failures
 
 
@@ -455,6 +638,45 @@ async def test_a_failure_inside_a_200_is_an_outage_and_not_an_empty_fleet(envelo
     with pytest.raises(Unavailable, match=r"^the vendor reports a failure inside a 200") as caught:
         await fleet.read(part=DISTRIBUTOR)
     assert "Invalid" not in str(caught.value)
+
+
+CODES: list[object] = [1, "1", 500, "500", -1, True, "Failed", {"wrong": 1}]
+GOOD_CODES: list[object] = [0, 200, "0", "200", "0.0", " ", "", None, False, "OK", "Success"]
+
+
+@pytest.mark.parametrize("listing", [[], None])
+@pytest.mark.parametrize("code", CODES)
+async def test_a_response_code_without_a_listing_is_a_failure(code: object, listing: object) -> None:
+    fleet = Fleet()
+    fleet.vendor = answering(Device={"Devices": listing, "ResponseCode": code, "ResponseMessage": "Failed"})
+    with pytest.raises(Unavailable, match=r"^the vendor reports a failure inside a 200"):
+        await fleet.read(part=DISTRIBUTOR)
+
+
+@pytest.mark.parametrize("code", CODES)
+async def test_a_response_code_beside_a_listing_means_nothing(code: object) -> None:
+    fleet = Fleet()
+    fleet.vendor = answering(Device={"ResponseCode": code, "Devices": [DEVICE]})
+    assert len(await fleet.read(part=DISTRIBUTOR)) == 1
+
+
+@pytest.mark.parametrize("code", GOOD_CODES)
+async def test_a_response_code_of_success_may_come_with_an_empty_listing(code: object) -> None:
+    fleet = Fleet()
+    fleet.vendor = answering(Device={"ResponseCode": code, "Devices": []})
+    assert await fleet.read(part=DISTRIBUTOR) == []
+
+
+@pytest.mark.parametrize("body", [{}, {"Message": "An error has occurred."}, {"Count": 0, "Pages": 0}, {"Rows": []}])
+async def test_an_answer_without_its_listing_is_unreadable_and_never_empty(body: dict[str, Any]) -> None:
+    fleet = Fleet()
+    fleet.vendor = answering(Device=body, Measurement=body, Customer=body)
+    with pytest.raises(Unreadable, match=r"^POST /ctapi/Device: Object missing required field `Devices`"):
+        await fleet.read(part=DISTRIBUTOR)
+    with pytest.raises(Unreadable, match=r"^POST /ctapi/Measurement: Object missing required field `Measurements`"):
+        await fleet.follow(NOON, NOON, part=DISTRIBUTOR)
+    with pytest.raises(Unreadable, match=r"^GET /ctapi/Customer: Object missing required field `CustomerList`"):
+        await fleet.read("customer")
 
 
 @pytest.mark.parametrize("envelope", WELL)
@@ -527,6 +749,11 @@ def test_a_new_refresh_token_replaces_the_old_one() -> None:
     assert token.refresh == "s"
 
 
+def test_tokens_may_be_numbers() -> None:
+    _, token = signed_in({"access_token": 123, "refresh_token": 456})
+    assert (token.access, token.refresh) == ("123", "456")
+
+
 LIVES = [
     ({"expires_in": 86399}, 86399.0),
     ({"expires_in": "86399"}, 86399.0),
@@ -558,6 +785,19 @@ async def test_without_tokens_user_and_password_are_on_every_request() -> None:
     fleet = Fleet(sandbox={"auth": "header"}, auth="header")
     assert (await fleet.poll("customer")).outcome is PollOutcome.UNCHANGED
     assert not any("token" in seen.path for seen in fleet.sandbox.seen)
+
+
+async def test_user_and_password_may_have_any_letters_without_tokens_too() -> None:
+    fleet = Fleet(auth="header", username="jürgen", password=Secret("pä ss"))
+    shown: list[tuple[bytes, bytes]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        shown.extend(request.headers.raw)
+        return httpx.Response(200, json={"CustomerList": []})
+
+    fleet.vendor = answer
+    assert await fleet.read("customer") == []
+    assert {(b"UserID", "jürgen".encode()), (b"Password", "pä ss".encode())} <= set(shown)
 
 
 async def test_without_tokens_one_refusal_is_not_for_ever() -> None:

@@ -30,7 +30,9 @@ def vendor(count: int, size: int, *, base: int = 0, pages: int | None = None, in
     return answer
 
 
-async def read(answer: Vendor, *, base: int | None = None, cap: int = 1000) -> tuple[list[int], str, list[int]]:
+async def read(
+    answer: Vendor, *, base: int | None = None, cap: int = 1000, binding: bool = True
+) -> tuple[list[int], str, list[int]]:
     """The items that came, what went wrong after them (or nothing), and the pages asked for."""
     asked: list[int] = []
     found: list[int] = []
@@ -40,7 +42,7 @@ async def read(answer: Vendor, *, base: int | None = None, cap: int = 1000) -> t
         return answer(number)
 
     try:
-        async for items in indexed(fetch, lambda raw: bytes(raw).decode(), base=base, cap=cap):
+        async for items in indexed(fetch, lambda raw: bytes(raw).decode(), base=base, cap=cap, binding=binding):
             found += [int(bytes(item)) for item in items]
     except VendorError as error:
         return found, f"{type(error).__name__}: {error}", asked
@@ -140,6 +142,132 @@ async def _endless(number: int) -> Listed:
     return page(number)
 
 
+# Words that contradict the end
+
+
+class Glitch:
+    """A vendor whose page `number` is empty `times` times, its words as they are."""
+
+    def __init__(self, answer: Vendor, number: int, times: int) -> None:
+        self.answer, self.number, self.left = answer, number, times
+
+    def __call__(self, number: int) -> Listed:
+        told = self.answer(number)
+        if number != self.number or not self.left:
+            return told
+        self.left -= 1
+        return msgspec.structs.replace(told, items=[])
+
+
+def counting(count: int, size: int, **told: int | None) -> Vendor:
+    """Counts from 0 and tells of its `pages`, its `total` or both."""
+
+    def answer(number: int) -> Listed:
+        return page(*range(count)[number * size : (number + 1) * size], **told)
+
+    return answer
+
+
+CUT_SHORT = "Unreadable: the listing ended with page 1, though the vendor says that there is more"
+
+
+@pytest.mark.parametrize("told", [{"pages": 3}, {"total": 25}, {"pages": 3, "total": 25}])
+async def test_an_empty_page_in_the_middle_is_asked_for_again_and_is_no_end(told: dict[str, int]) -> None:
+    assert await read(Glitch(counting(25, 10, **told), 1, 1)) == (list(range(25)), "", [0, 1, 1, 2])
+    assert await read(Glitch(counting(25, 10, **told), 1, 9)) == (list(range(10)), CUT_SHORT, [0, 1, 1])
+
+
+async def test_a_nought_on_an_empty_page_unsays_nothing() -> None:
+    def answer(number: int) -> Listed:
+        return page(pages=0, total=0) if number else page(*range(10), pages=3, total=25)
+
+    assert await read(answer) == (list(range(10)), CUT_SHORT, [0, 1, 1])
+
+
+async def test_a_page_that_comes_again_in_the_middle_is_no_end() -> None:
+    def answer(number: int) -> Listed:
+        return counting(40, 10, total=40)(min(number, 1))
+
+    found, trouble, asked = await read(answer, base=0)
+    assert (found, asked) == (list(range(20)), [0, 1, 2, 2])
+    assert trouble == CUT_SHORT.replace("page 1", "page 2")
+
+
+async def test_a_number_of_pages_that_is_one_too_high_is_no_contradiction() -> None:
+    assert await read(counting(20, 10, pages=3)) == (list(range(20)), "", [0, 1, 2])
+    assert await read(counting(20, 10, pages=3, total=20)) == (list(range(20)), "", [0, 1, 2])
+    assert (await read(counting(20, 10, pages=3, total=21)))[1].startswith("Unreadable: the listing ended with page 2")
+
+
+async def test_a_count_of_each_page_alone_contradicts_nothing_and_ends_nothing() -> None:
+    pages = [[0, 1, 2], [3], [4, 5, 6], []]
+    assert await read(lambda at: page(*pages[at], total=len(pages[at]))) == (list(range(7)), "", [0, 1, 2, 3])
+
+
+async def test_a_short_page_is_not_the_last_while_the_total_says_more() -> None:
+    pages = [[0, 1, 2], [3], [4, 5], []]
+    assert await read(lambda at: page(*pages[at], pages=2, total=6)) == (list(range(6)), "", [0, 1, 2])
+
+
+async def test_a_page_as_long_as_the_vendor_says_its_pages_are_is_full() -> None:
+    def sized(*numbers: int, size: int) -> Listed:
+        return msgspec.structs.replace(page(*numbers, pages=1, total=len(numbers)), size=size)
+
+    assert await read(lambda at: sized(*(range(3) if at == 1 else ()), size=5), base=1) == ([0, 1, 2], "", [1])
+    assert await read(lambda at: sized(*(range(3) if at == 1 else ()), size=3), base=1) == ([0, 1, 2], "", [1, 2])
+
+
+async def test_a_refusal_before_the_total_is_reached_is_a_failure() -> None:
+    strict = refusing(counting(20, 10, pages=2, total=30), 0, 1, NothingThere("404"))
+    assert await read(strict) == (list(range(20)), "NothingThere: 404", [0, 1, 2])
+    hidden = refusing(lambda _: page(total=30), 0, 0, Misconfigured("400"))
+    assert await read(hidden) == ([], "Misconfigured: 400", [0, 1])
+
+
+class Moving:
+    """A vendor that shows what changed last first: with each request some of its records move to the front."""
+
+    def __init__(self, count: int, size: int, moves: list[int]) -> None:
+        self.rows, self.size, self.moves = list(range(count)), size, moves
+
+    def __call__(self, number: int) -> Listed:
+        shown = page(*self.rows[number * self.size : (number + 1) * self.size], total=len(self.rows))
+        if self.moves:
+            self.rows.insert(0, self.rows.pop(self.rows.index(self.moves.pop(0))))
+        return shown
+
+
+async def test_records_that_moved_while_they_were_read_are_read_again() -> None:
+    found, trouble, asked = await read(Moving(25, 10, [12]), base=0)
+    assert (sorted(set(found)), trouble) == (list(range(25)), "")
+    assert asked == [0, 1, 2, 3, 0, 1, 2]
+
+
+async def test_a_last_page_of_records_that_moved_to_it_is_no_contradiction() -> None:
+    readings = iter([[[0, 1, 2], [3, 4, 5], [2]], [[6, 0, 1], [2, 3, 4], [5]]])
+    rows: list[list[int]] = []
+
+    def answer(number: int) -> Listed:
+        nonlocal rows
+        rows = next(readings) if number == 0 else rows
+        return page(*rows[number], pages=3, total=7)
+
+    found, trouble, asked = await read(answer, base=0)
+    assert (sorted(set(found)), trouble, asked) == (list(range(7)), "", [0, 1, 2, 0, 1, 2])
+
+
+async def test_where_they_never_rest_or_the_vendor_has_doubles_three_readings_are_enough() -> None:
+    rows = [0, 1, 2, 3, 0]
+    found, trouble, asked = await read(lambda at: page(*rows[at * 3 : at * 3 + 3], total=5), base=0)
+    assert (found, trouble, asked) == ([0, 1, 2, 3, 0], "", [0, 1, 2] * 3)
+
+
+async def test_figures_that_are_not_binding_are_only_hints() -> None:
+    assert await read(counting(25, 10, pages=7, total=70), binding=False) == (list(range(25)), "", [0, 1, 2, 3])
+    found, trouble, asked = await read(Moving(25, 10, [12]), base=0, binding=False)
+    assert (len(set(found)), trouble, asked) == (24, "", [0, 1, 2, 3])
+
+
 @settings(max_examples=400, deadline=None)
 @given(
     count=st.integers(0, 60),
@@ -148,8 +276,10 @@ async def _endless(number: int) -> Listed:
     zero=st.sampled_from(["first", "empty"]),
     behind=st.sampled_from(["empty", "last"]),
     pages=st.one_of(st.none(), st.integers(-1, 70)),
+    total=st.one_of(st.none(), st.integers(-1, 70)),
     index=st.one_of(st.none(), st.integers(-2, 3)),
     honest=st.booleans(),
+    binding=st.booleans(),
 )
 async def test_every_item_is_read_and_it_ends_whatever_the_vendor_says(
     count: int,
@@ -158,21 +288,29 @@ async def test_every_item_is_read_and_it_ends_whatever_the_vendor_says(
     zero: str,
     behind: str,
     pages: int | None,
+    total: int | None,
     index: int | None,
     honest: bool,
+    binding: bool,
 ) -> None:
     last = max(-(-count // size), 1) - 1
 
     def answer(number: int) -> Listed:
         at = number - base
-        told = {"pages": last + 1 if honest else pages, "index": None if index is None else at + base + index}
+        told = {
+            "pages": last + 1 if honest else pages,
+            "total": count if honest and total is not None else total,
+            "index": None if index is None else at + base + index,
+        }
         if at < 0 and zero == "empty":
             return page(**told)
         at = max(at, 0)
         at = min(at, last) if behind == "last" else at
         return page(*range(count)[at * size : (at + 1) * size], **told)
 
-    found, trouble, asked = await read(answer)
+    found, trouble, asked = await read(answer, binding=binding)
     assert set(found) == set(range(count))
-    assert len(asked) <= last + 5
-    assert not trouble or (not honest and behind == "last" and "the first page again" in trouble)
+    assert len(asked) <= last + 6
+    claims_more = (pages or 0) > last + 1 or (total or 0) > count
+    assert not trouble or (not honest and claims_more and (binding or behind == "last"))
+    assert not trouble or "the vendor says that there is more" in trouble

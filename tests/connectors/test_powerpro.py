@@ -255,6 +255,12 @@ async def test_a_sensitive_value_never_enters_the_ledger() -> None:
     assert not any(word.encode() in found for word in (PRIVATE, BORN))
 
 
+def test_what_is_not_kept_is_hidden() -> None:
+    assert settings().hidden == ("usi", "date_of_birth")
+    assert settings(keep=("usi",)).hidden == ("date_of_birth",)
+    assert settings(keep=("date_of_birth", "usi")).hidden == ()
+
+
 async def test_a_time_without_a_zone_is_in_the_configured_one() -> None:
     found = await record("student", STUDENT, timezone=ZoneInfo("Australia/Sydney"))
     assert found.updated_at == datetime(2024, 9, 1, 22, tzinfo=UTC)
@@ -466,6 +472,74 @@ async def test_an_endless_listing_is_unreadable() -> None:
         await college.read()
 
 
+def spoiling(college: College, page: int, **fault: Any) -> Callable[[httpx.Request], httpx.Response]:
+    """The sandbox, told to fail each time this page of a listing, or one behind it, is asked for."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if int(request.url.params.get("page", "0")) >= page:
+            college.sandbox.fail(**fault, match="/courses")
+        return college.sandbox(request)
+
+    return answer
+
+
+FAULTS: list[tuple[dict[str, Any], PollOutcome]] = [
+    ({"status": 404}, PollOutcome.UNAVAILABLE),
+    ({"kind": "PageError"}, PollOutcome.UNAVAILABLE),
+    ({"kind": "empty"}, PollOutcome.UNREADABLE),
+    ({"kind": "repeat"}, PollOutcome.UNREADABLE),
+]
+
+
+@pytest.mark.parametrize("shape", ["paginator", "meta"])
+@pytest.mark.parametrize(("fault", "outcome"), FAULTS)
+async def test_an_end_before_the_last_page_is_none(shape: str, fault: dict[str, Any], outcome: PollOutcome) -> None:
+    college = College({"shape": shape, "page_size": 5, "seed": 12})
+    await college.poll()
+    college.sandbox.seen.clear()
+    college.vendor = spoiling(college, 2, **fault)
+    assert [(await college.poll()).outcome for _ in range(3)] == [outcome] * 3
+    assert set(college.paths()) == {"/courses"}  # nothing was asked for by its id, for nothing is missing
+    college.vendor = college.sandbox
+    assert (await college.poll()).outcome is PollOutcome.UNCHANGED
+    assert college.kinds() == []
+
+
+@pytest.mark.parametrize("fault", [{"status": 404}, {"kind": "PageError"}])
+async def test_where_the_vendor_tells_nothing_of_its_pages_its_no_is_the_end(fault: dict[str, Any]) -> None:
+    college = College({"shape": "list", "page_size": 5, "seed": 12})
+    college.vendor = spoiling(college, 3, **fault)
+    assert len(await college.read()) == 10
+
+
+@pytest.mark.parametrize("paging", [{"last_page": 3}, {"total": 9}, {"last_page": 1, "total": 9}])
+async def test_one_word_of_more_is_enough_to_make_a_refusal_a_failure(paging: dict[str, int]) -> None:
+    college = College()
+    college.vendor = lambda request: (
+        college.sandbox(request)
+        if request.method == "POST"
+        else httpx.Response(200, json={"data": [{"id": 1}, {"id": 2}], "meta": paging})
+        if request.url.params["page"] == "1"
+        else httpx.Response(404, json={})
+    )
+    with pytest.raises(NothingThere, match=r"^GET /courses: the vendor answered 404"):
+        await college.read()
+
+
+async def test_records_that_move_from_page_to_page_while_they_are_read_are_all_read() -> None:
+    college = College({"page_size": 5, "seed": 17})
+
+    def moving(request: httpx.Request) -> httpx.Response:
+        reply = college.sandbox(request)
+        if request.url.params.get("page") == "2":
+            last = list(college.sandbox.courses)[-1]
+            college.sandbox.courses = {last: college.sandbox.courses[last], **college.sandbox.courses}
+        return reply
+
+    college.vendor = moving
+    assert {found.id for found in await college.read()} == set(map(str, college.sandbox.courses))
+
+
 lies = st.none() | st.integers(-1, 30) | st.sampled_from(["3", "many", 2.5, True, [], {}])
 shapes = st.sampled_from(["beside", "inside", "nowhere"])
 
@@ -489,7 +563,9 @@ async def test_every_record_is_read_whatever_the_vendor_says_of_its_pages(
         return {"data": items, "meta": paging} if shape == "beside" else {"data": items, "meta": []}
 
     college.answers(page)
-    assert [found.id for found in await college.read()] == [str(id_) for id_ in range(count)]
+    ended = await college.poll()
+    assert set(await college.stored("course")) == {str(id_) for id_ in range(count)}
+    assert ended.outcome.succeeded or ended.detail.endswith("though the vendor says that there is more")
 
 
 @pytest.mark.parametrize("paging", [{"last_page": 1, "per_page": 9}, {"last_page": 1, "per_page": 9, "total": 3}])
@@ -595,13 +671,11 @@ async def test_a_record_that_is_gone_is_told_after_the_second_sweep() -> None:
 
 
 async def test_a_listing_cut_short_deletes_nothing_that_can_still_be_asked_for() -> None:
-    college = College({"seed": 9, "page_size": 4})
+    college = College({"seed": 9, "page_size": 4, "shape": "list"})
     await college.poll()
-    college.vendor = lambda request: (
-        httpx.Response(404, json={}) if request.url.params.get("page", "1") != "1" else college.sandbox(request)
-    )
+    college.vendor = spoiling(college, 2, status=404)
     for _ in range(3):
-        await college.poll()
+        assert (await college.poll()).outcome is PollOutcome.UNCHANGED
     assert (college.kinds(), len(await college.stored("course"))) == ([], 9)
 
 

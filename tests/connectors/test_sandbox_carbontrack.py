@@ -208,6 +208,16 @@ def test_all_can_fall_silent_and_wake(desk: Desk) -> None:
     assert (set(silent), {each["silent"] for each in desk.sandbox.state()["devices"]}) == ({True}, {False})
 
 
+def test_every_page_tells_how_many_there_are_in_all() -> None:
+    desk = Desk(seed=9, page_size=4)
+    other = desk.sandbox.devices[desk.first].distributor
+    units = [unit for unit in desk.sandbox.devices.values() if unit.distributor == other]
+    assert desk.post(DistributorID=other, PageIndex=7)["Count"] == len(units) < 9
+    assert desk.post(DistributorID=other, DeviceID=desk.first)["Count"] == 1
+    span = {"FromUTCDate": "2026-05-20T11:00:00Z", "ToUTCDate": "2026-05-20T11:59:59Z"}
+    assert desk.post("Measurement", **span, PageIndex=2)["Count"] == 12 * 9
+
+
 def test_what_was_measured_at_a_moment_is_always_the_same(desk: Desk) -> None:
     span = {"FromUTCDate": "2026-05-20T11:00:00Z", "ToUTCDate": "2026-05-20T11:59:59Z"}
     before = desk.post("Measurement", **span)
@@ -305,6 +315,14 @@ def test_a_failure_can_hide_inside_a_200(desk: Desk) -> None:
     desk.sandbox.fail(kind="FailureInside")
     assert desk.post()["ErrorMessage"] == "Failed"
     assert desk.post()["Error"] == 0
+
+
+def test_a_failure_can_show_in_its_code_alone_and_a_listing_can_lack(desk: Desk) -> None:
+    desk.sandbox.fail(kind="FailureByCode")
+    failed = desk.post()
+    assert (failed["ResponseCode"], failed["Error"], failed["ErrorMessage"], failed["Devices"]) == (1, 0, "", [])
+    desk.sandbox.fail(kind="NoListing")
+    assert list(desk.post()) == ["Message"]
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 502, 503])

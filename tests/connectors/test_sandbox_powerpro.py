@@ -320,3 +320,8 @@ async def test_it_is_served_over_http() -> None:
         token = (await http.post("/auth/login", headers={"X-API-Key": API_KEY})).json()["access_token"]
         reply = await http.get("/students", params={"page": 1}, headers={"Authorization": f"Bearer {token}"})
     assert len(reply.json()["data"]) == 2
+
+
+def test_a_data_error_can_name_the_page(desk: Desk) -> None:
+    desk.sandbox.fail(kind="PageError")
+    assert desk.get()["error"] == {"code": 1, "description": "Could not load the page: database timeout"}
