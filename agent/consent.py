@@ -70,14 +70,20 @@ def pasted(text: str, state: str) -> str:
     text = text.strip()
     if not text or len(text) > LONGEST:
         raise NotOurs("that is no code")
-    return code_in(urlsplit(text).query, state) if "://" in text else text
+    if "://" not in text:
+        return text
+    try:
+        query = urlsplit(text).query
+    except ValueError:
+        raise NotOurs("that is no address") from None
+    return code_in(query, state)
 
 
 def code_in(query: str, state: str) -> str:
     """The code in the query of an address. Raises NotOurs, Declined."""
     fields = parse_qs(query)
     given = fields.get("state", [""])[0]
-    if not hmac.compare_digest(given.encode(), state.encode()):
+    if not hmac.compare_digest(given.encode(errors="replace"), state.encode()):
         raise NotOurs("this address belongs to another attempt: its state is not the one that was given")
     if "error" in fields:
         raise Declined

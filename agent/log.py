@@ -59,13 +59,13 @@ class _Masking:
     """The forms in which known secrets may appear, worked out anew when another secret became known."""
 
     def __init__(self) -> None:
-        self._known: frozenset[str] = frozenset()
+        self._known: dict[str, _Forms] = {}
         self._forms: list[str] = []
         self._cores: list[str] = []
 
     def __call__(self, text: str) -> str:
-        if self._known != Secret.known:
-            self._learn(frozenset(Secret.known))
+        if self._known.keys() != Secret.known:
+            self._learn(Secret.known)
         if self._encoded_in(text):
             # the whole run around a core goes, since its edges hold bits of the secret too
             text = BASE64.sub(lambda run: MASK if self._encoded_in(run.group()) else run.group(), text)
@@ -76,11 +76,20 @@ class _Masking:
     def _encoded_in(self, text: str) -> bool:
         return any(core in text for core in self._cores)
 
-    def _learn(self, known: frozenset[str]) -> None:
-        self._known = known
-        forms = {form for secret in known if len(secret) >= SHORTEST for form in _forms(secret)}
-        self._forms = sorted(forms, key=len, reverse=True)  # longest first: one secret may hold another
-        self._cores = sorted({core for form in forms for core in _base64_cores(form)})
+    def _learn(self, known: set[str]) -> None:
+        """Only what is new is worked out: with a thousand accounts each renewal brings one, and each is long."""
+        self._known = {secret: self._known.get(secret) or _Forms(secret) for secret in known}
+        # longest first: one secret may hold another
+        self._forms = sorted({form for each in self._known.values() for form in each.plain}, key=len, reverse=True)
+        self._cores = sorted({core for each in self._known.values() for core in each.cores})
+
+
+class _Forms:
+    """What one secret may look like."""
+
+    def __init__(self, secret: str) -> None:
+        self.plain = frozenset(_forms(secret)) if len(secret) >= SHORTEST else frozenset()
+        self.cores = frozenset(core for form in self.plain for core in _base64_cores(form))
 
 
 def _forms(secret: str) -> Iterator[str]:

@@ -46,6 +46,15 @@ class Shared(msgspec.Struct, frozen=True):
     age: float
 
 
+class Unsaved(msgspec.Struct, frozen=True):
+    """A new token that the store has not got yet, when it was received, and what was known when it was asked for."""
+
+    token: Token
+    received: float
+    before: Token | None
+    after: int
+
+
 class Sharing:
     """The place an account has in the store. Every call raises LedgerUnavailable, LedgerRefused."""
 
@@ -55,6 +64,7 @@ class Sharing:
         self._account = account
         self._connector = connector
         self._holder = secrets.token_hex(8)
+        self._meant = ""  # the digest of the refresh token that was configured when ours was last sealed or opened
 
     @property
     def has_key(self) -> bool:
@@ -63,7 +73,8 @@ class Sharing:
 
     def sealed(self, token: Token) -> str:
         """A token for an entry."""
-        inside = _Sealed(token.access, token.refresh, self._whose(), _digest(self.consent()))
+        self._meant = _digest(self.consent())
+        inside = _Sealed(token.access, token.refresh, self._whose(), self._meant)
         return self._vault.seal(msgspec.json.encode(inside))
 
     def opened(self, held: Held) -> Shared:
@@ -78,6 +89,7 @@ class Sharing:
         consent = self.consent()
         if inside.whose == self._whose() and (not consent or inside.consent == _digest(consent)):
             token = Token(access=inside.access, refresh=inside.refresh, lifetime=held.entry.lifetime)
+            self._meant = _digest(consent)
         return Shared(held.entry, token, held.revision, held.age)
 
     def closed(self) -> str:
@@ -93,6 +105,11 @@ class Sharing:
     def consent(self) -> str:
         """The configured refresh token: a new one there replaces what is stored."""
         return _text(getattr(self._connector, "refresh_token", None))
+
+    def is_replaced(self) -> bool:
+        """Whether another refresh token is configured than when our token was last sealed or opened."""
+        consent = self.consent()
+        return bool(self._meant and consent) and _digest(consent) != self._meant
 
     async def read(self) -> Held | None:
         """What is stored."""

@@ -37,6 +37,7 @@ class Standing:
         self.revision = 0
         self.due = math.inf  # when to renew; never, until there is a token
         self.expires = -math.inf
+        self.foreign = False  # what is stored belongs to other credentials: their trouble is not ours, nor ours theirs
         self.doubted = False  # the vendor refused the token before its time
         self.quiet_until = -math.inf
         self.trouble: VendorError | None = None  # why it is quiet
@@ -83,6 +84,10 @@ class Standing:
             self.due = self.expires = -math.inf
             self._refused, self.doubted = access, True
 
+    def doubt(self) -> None:
+        """The vendor refuses the token for one thing, and accepts it for others: it serves until there is a newer one."""
+        self.due, self.doubted = -math.inf, True
+
     def be_quiet(self, seconds: float, trouble: VendorError | None = None) -> None:
         """Ask nothing for so long; callers without a token get the trouble meanwhile."""
         self.trouble, self.quiet_until = trouble, self._clock() + seconds
@@ -116,15 +121,21 @@ class Standing:
 
     def take_over(self, shared: Shared, *, keyless: bool) -> None:
         """What the store holds now. Without a key it tells of other agents' tokens, which serve only them."""
-        self.revision, self.entry = shared.revision, shared.entry
+        self.revision = shared.revision
+        self.foreign = bool(shared.entry.sealed) and shared.token is None
+        if self.foreign:
+            return
+        self.entry = shared.entry
         if not shared.entry.problem:
             self.be_quiet(-math.inf)
         if shared.token is not None or (keyless and self.token is None):
             self.take(shared.token, shared.entry, shared.age)
 
     def take(self, token: Token | None, entry: Entry, age: float) -> None:
-        """A token, and its entry as stored so many seconds ago. One that was refused here does not serve again."""
+        """A token, and its entry as stored so many seconds ago. One that was refused here serves again only where
+        the vendor has just given it again: on trial."""
         now = self._clock()
+        self.foreign = False
         self.expires = now + entry.left - age
         self.due = self.expires - entry.lifetime * (1 - RENEW_AT + self._rng.uniform(-JITTER, JITTER))
         self._trial_ends = now + entry.trial - age if entry.trial > age else -math.inf
@@ -132,7 +143,7 @@ class Standing:
         if token is None:
             self.due = math.inf
             return
-        if token.access == self._refused:
+        if token.access == self._refused and not self.on_trial:
             self.due = self.expires = -math.inf
         else:
             self.doubted = False
@@ -140,8 +151,8 @@ class Standing:
 
     def _mask(self, token: Token) -> None:
         for text in (token.access, token.refresh):
-            if text and text not in self._masked:
-                self._masked.append(text)
+            if text:  # to the end, also where it is there: it is still in use
+                self._masked = [*(each for each in self._masked if each != text), text]
         Secret.known.difference_update(self._masked[:-REMEMBERED])
         del self._masked[:-REMEMBERED]
         Secret.known.update(self._masked)

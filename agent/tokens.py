@@ -7,18 +7,17 @@ health is shared. Lifetimes count on the monotonic clock from receipt.
 
 import contextlib
 import copy
-import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
 
 import anyio
-import msgspec
 
-from agent.sharing import Shared, Sharing, error_of
+from agent.sharing import Shared, Sharing, Unsaved, error_of
 from agent.signin import LAST_WORD, Send, SignsIn, Spent, signed_in, to_the_end
-from agent.standing import Standing
-from agent.vault import MAKE_ONE, VARIABLE, Vault
+from agent.standing import REFUSED_QUIET, Standing
+from agent.telling import Telling
+from agent.vault import Vault
 from connectors.auth import Token
 from connectors.errors import AuthRefused, Misconfigured, Unavailable, VendorError
 from events.ledger import LedgerUnavailable
@@ -29,17 +28,6 @@ GLANCE = 5.0  # seconds; how often the background renewal looks whether a token 
 LOOK_AGAIN = 0.2  # seconds between two looks whether the agent that signs in is done
 PATIENCE = 40.0  # seconds of such looks: longer than any claim lasts
 BUS_PAUSE = 1.0  # seconds until the store is asked again while the token still serves without it
-
-log = logging.getLogger("vendorwire.tokens")
-
-
-class _Unsaved(msgspec.Struct, frozen=True):
-    """A new token that the store has not got yet, when it was received, and what was known when it was asked for."""
-
-    token: Token
-    received: float
-    before: Token | None
-    after: int
 
 
 class TokenKeeper:
@@ -69,7 +57,7 @@ class TokenKeeper:
     ) -> None:
         self._connector = connector
         self._send = send
-        self._on_state = on_state
+        self._telling = Telling(connector, on_state, wall)
         self._sharing = Sharing(store or MemoryTokenStore(clock), vault or Vault(), connector.name, connector)
         self._clock = clock
         self._wall = wall
@@ -77,8 +65,8 @@ class TokenKeeper:
         self._last_word = last_word
         self._lock = anyio.Lock()
         self._standing = Standing(clock, rng)
-        self._unsaved: _Unsaved | None = None
-        self._warned = False
+        self._unsaved: Unsaved | None = None
+        self._follows_anew = False
 
     def __repr__(self) -> str:
         return f"TokenKeeper({self._connector.vendor}/{self._connector.name})"
@@ -94,10 +82,12 @@ class TokenKeeper:
         async with self._lock:
             return await self._current()
 
-    async def renew(self, refused: Token) -> Token:
-        """A token newer than the one the vendor has just refused. Raises as `token` does."""
+    async def renew(self, refused: Token, *, elsewhere: bool = False) -> Token:
+        """A token newer than the one the vendor has just refused, for this or (`elsewhere`) for all. Raises as `token` does."""
         standing = self._standing
         async with self._lock:
+            if elsewhere and standing.token is not None and standing.token.access == refused.access:
+                return await self._another(standing.token)
             standing.refuse(refused.access)
             if not standing.serves and standing.on_trial:
                 await self._give_up(AuthRefused("the vendor refuses a token that it has just given"))
@@ -111,20 +101,33 @@ class TokenKeeper:
                 self.learn(held)
 
     async def keep(self) -> None:
-        """Renew ahead of time, for ever; the caller's task group owns it."""
+        """Renew ahead of time, for ever, whatever becomes of it; the caller's task group owns it."""
         while True:
             wait = max(self._standing.due, self._standing.quiet_until) - self._clock()
             if wait <= 0:
-                with contextlib.suppress(VendorError, LedgerUnavailable):  # the poll that needs the token raises it
-                    await self.token()
+                try:
+                    with contextlib.suppress(VendorError, LedgerUnavailable):  # the poll that needs the token raises it
+                        await self.token()
+                except Exception as error:  # noqa: BLE001 - it must not end the agent, and all its other accounts
+                    self._telling.stumbled(error)
+                    self._standing.be_quiet(REFUSED_QUIET, Unavailable("an unforeseen failure: see the log"))
             await self._sleep(min(max(wait, 1.0), GLANCE))
 
     def learn(self, held: Held) -> None:
         """What some agent, this one or another, has stored; passed over where it is older than what is known."""
-        if held.revision > self._standing.revision:
+        known, self._follows_anew = 0 if self._follows_anew else self._standing.revision, False
+        if held.revision > known and held.revision != self._standing.revision:
             with contextlib.suppress(Misconfigured):  # the trouble is told
                 self._take_over(self._opened(held))
-            self._tell()
+            self._telling.learnt(self._standing)
+
+    def follow(self) -> None:
+        """What is learnt next is what the store holds, however old its revision: the store may have been made anew."""
+        self._follows_anew = True
+
+    def notice(self) -> None:
+        """Time has passed: tell of a token that has run out meanwhile."""
+        self._telling.notice(self._standing)
 
     async def _current(self) -> Token:
         """The token, renewed if it is due. The lock is held, so one of many waiters does it for all."""
@@ -143,6 +146,19 @@ class TokenKeeper:
         if standing.token is None or not standing.serves:
             raise Unavailable("the token ran out while it was on its way")
         return standing.token
+
+    async def _another(self, present: Token) -> Token:
+        """A newer token for what the present one is refused for. It serves on, and may be all that there is."""
+        standing = self._standing
+        if not standing.on_trial:
+            standing.doubt()
+            token = await self._current()
+            if token is not present:  # it may be the same text, given again
+                return token
+            if isinstance(standing.trouble, AuthRefused):  # the credentials are refused as well: no doubt is left
+                standing.refuse(present.access)
+                raise copy.copy(standing.trouble)
+        raise AuthRefused("the vendor refuses a token for this alone, and there is no other")
 
     async def _refresh(self) -> None:
         """Take over a fresh token, or sign in while all others wait; while another agent does, the present one serves on."""
@@ -169,7 +185,7 @@ class TokenKeeper:
             await self._save(self._unsaved)
         held = await self._sharing.read()
         if held is None:
-            self._standing.revision = 0
+            self._standing.revision, self._standing.foreign = 0, False
         elif held.revision != self._standing.revision:
             self._take_over(self._opened(held))
             self._tell()
@@ -195,7 +211,8 @@ class TokenKeeper:
     async def _sign_in(self) -> tuple[VendorError, float] | None:
         """Nothing, when the new token is stored and in use; else what failed, and for how long to leave the vendor alone."""
         standing = self._standing
-        seed, before, after = standing.seed(), standing.token, standing.revision
+        before, after = standing.token, standing.revision
+        seed = None if self._sharing.is_replaced() else standing.seed()
         try:
             token = await signed_in(self._connector, self._send, seed, self._wall)
         except (Spent, VendorError) as error:
@@ -203,8 +220,10 @@ class TokenKeeper:
                 return None  # another token was stored meanwhile: a person has consented
             why = error.why if isinstance(error, Spent) else error
             return why, standing.failed(why, spent=isinstance(error, Spent))
-        self._unsaved = _Unsaved(token, self._clock(), before, after)
-        self._warn_of_rotation(seed.refresh if seed else self._sharing.consent(), token)
+        self._unsaved = Unsaved(token, self._clock(), before, after)
+        asked_with = seed.refresh if seed else self._sharing.consent()
+        if not (self._sharing.has_key or self._connector.signs_in_anew or token.refresh == asked_with):
+            self._telling.replaced()
         await self._save(self._unsaved)
         self._tell("renewed")
         return None
@@ -215,6 +234,8 @@ class TokenKeeper:
         self._standing.failed(error, spent=False)
         self._standing.be_quiet(pause, error)
         self._tell()
+        if self._standing.foreign:
+            return  # whoever uses what is stored has no such trouble
         await self._note()
         with contextlib.suppress(LedgerUnavailable):
             claim = await self._sharing.claim()
@@ -222,15 +243,16 @@ class TokenKeeper:
                 await self._sharing.rest(claim, error, pause)
 
     async def _leave_alone(self, claim: int, error: VendorError, quiet: float) -> bool:
-        """Tell all agents; whether the claim now keeps them from asking."""
+        """Tell all agents that use these credentials; whether the claim now keeps them from asking."""
         self._tell("refused" if isinstance(error, AuthRefused) else "failed")
-        await self._note()
-        with contextlib.suppress(LedgerUnavailable):
-            await self._sharing.rest(claim, error, quiet)
-            return True
+        if not self._standing.foreign:
+            await self._note()
+            with contextlib.suppress(LedgerUnavailable):
+                await self._sharing.rest(claim, error, quiet)
+                return True
         return False
 
-    async def _save(self, new: _Unsaved) -> None:
+    async def _save(self, new: Unsaved) -> None:
         """Store a new token, then use it. What another agent stored meanwhile is taken over, unless it is the one before."""
         standing, sharing, after = self._standing, self._sharing, new.after
         known = {new.token.access, new.before.access if new.before else ""}
@@ -274,25 +296,4 @@ class TokenKeeper:
         self._standing.take_over(shared, keyless=not self._sharing.has_key)
 
     def _tell(self, renewal: str = "") -> None:
-        left = self._standing.left
-        self._on_state(
-            TokenState(
-                vendor=self._connector.vendor,
-                account=self._connector.name,
-                healthy=self._standing.is_healthy,
-                expires_at=self._wall() + left if left > 0 else None,
-                renewal=renewal,
-            )
-        )
-
-    def _warn_of_rotation(self, before: str | None, token: Token) -> None:
-        if self._warned or self._sharing.has_key or self._connector.signs_in_anew or token.refresh == before:
-            return
-        self._warned = True
-        log.warning(
-            "the vendor has replaced the refresh token, and there is no key to keep the new one with: "
-            "a restart, or a second agent, loses the consent. Set %s (%s)",
-            VARIABLE,
-            MAKE_ONE,
-            extra={"vendor": self._connector.vendor, "account": self._connector.name},
-        )
+        self._telling.tell(self._standing, renewal)

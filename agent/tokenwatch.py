@@ -38,9 +38,13 @@ async def watch(bus: Bus, store: TokenStore, keepers: Mapping[str, TokenKeeper],
         with anyio.move_on_after(5):
             await bus.ready()
         try:
+            for keeper in keepers.values():
+                keeper.follow()
             async with aclosing(store.follow()) as news:
                 async for each in news:
                     pulse.beat("tokens")
+                    for keeper in keepers.values():
+                        keeper.notice()
                     if each is not None and each[0] in keepers:
                         keepers[each[0]].learn(each[1])
         except LedgerUnavailable as lost:

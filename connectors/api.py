@@ -15,8 +15,10 @@ from connectors.auth import Credentials, Token
 from connectors.budget import Pacer
 from connectors.decoding import decode
 from connectors.errors import AuthRefused, Forbidden, Misconfigured, NothingThere, Throttled, VendorError
-from connectors.http import DEADLINE, MAX_BYTES, Sender, told
+from connectors.grants import Grants
+from connectors.http import DEADLINE, MAX_BYTES, UNSENDABLE, Sender, told
 from connectors.statuses import Refuses, by_status, said_by
+from schemas.settings import MissingReferenceError
 
 T = TypeVar("T")
 
@@ -60,6 +62,7 @@ class Api:
         self._clock = clock
         self._wall = wall
         self._remembered: dict[str, tuple[float, Any]] = {}
+        self._grants = Grants(clock)
 
     async def get(
         self,
@@ -124,24 +127,50 @@ class Api:
         return url.copy_merge_params(list(params)) if params else url
 
     async def _ask(self, make: Callable[[], httpx.Request]) -> httpx.Response:
-        """Send; where the vendor says that the token has run out, renew it once and send again."""
+        """Send; where the vendor says that the token has run out, renew it once and send again.
+
+        Where it accepts the token for something else, that is no matter of the token: Forbidden.
+        """
         await self._pacer.acquire()
         token = await self._credentials.token()
+        request = make()
+        what = told(request)
         try:
-            return await self._attempt(make(), token)
+            return await self._attempt(request, token)
         except AuthRefused as refused:
             if not refused.renewable:
                 raise
-        token = await self._credentials.renew(token)
+            doubt = self._grants.refused(what, token.access)
+            not_granted = Forbidden(f"{refused}, with a token that it accepts elsewhere")
+        if doubt.is_settled:
+            raise not_granted
+        try:
+            token = await self._credentials.renew(token, elsewhere=doubt.elsewhere)
+        except AuthRefused:
+            if doubt.is_accepted:
+                raise not_granted from None
+            raise
         await self._pacer.acquire()
         try:
             return await self._attempt(make(), token)
         except AuthRefused as refused:
+            if self._grants.refused_again(what, token.access):
+                raise not_granted from None
             refused.renewable = False  # it was renewed, and that did not help
             raise
 
+    def _authorize(self, request: httpx.Request, token: Token) -> None:
+        try:
+            self._vendor.authorize(request, token)
+            return
+        except MissingReferenceError as error:
+            failure = str(error)
+        except UnicodeEncodeError:
+            failure = f"{told(request)}: {UNSENDABLE}"
+        raise Misconfigured(failure)  # here, so that it does not carry the first error along, which may quote a secret
+
     async def _attempt(self, request: httpx.Request, token: Token) -> httpx.Response:
-        self._vendor.authorize(request, token)
+        self._authorize(request, token)
         try:
             reply = await self._sender.send(request)
         except VendorError:
@@ -156,4 +185,5 @@ class Api:
         self._on_answer(str(reply.status_code), self._pacer.left())
         if failure is not None:
             raise failure
+        self._grants.accepted(told(request), token.access)
         return reply

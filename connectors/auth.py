@@ -34,8 +34,11 @@ class Credentials(Protocol):
         """A token that is not known to be expired; signs in or renews where needed. Raises VendorError."""
         ...
 
-    async def renew(self, refused: Token) -> Token:
-        """A token newer than the one the vendor has just refused. Raises AuthRefused where there is none."""
+    async def renew(self, refused: Token, *, elsewhere: bool = False) -> Token:
+        """A token newer than the one the vendor has just refused. Raises AuthRefused where there is none.
+
+        `elsewhere`: for other requests it is good, or may be; it serves them until there is a newer one.
+        """
         ...
 
 

@@ -4,6 +4,7 @@ What cannot be read gets a sentence of fixed words and the path: never a value, 
 """
 
 import functools
+import re
 import ssl
 import zlib
 from collections.abc import AsyncIterator
@@ -16,11 +17,15 @@ import anyio
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from connectors.errors import Unavailable, Unreadable
+from connectors.errors import Misconfigured, Unavailable, Unreadable
 
 DEADLINE = 30.0  # seconds for a whole request, from the first byte sent to the last byte read
 MAX_BYTES = 16 * 2**20  # of a reply, unpacked
 MAX_ERROR_BYTES = 64 * 2**10  # of a reply that is an error: more than any vendor has to say about it
+UNSENDABLE = "a credential holds a character that no header can carry"
+_CONTROL = re.compile(
+    rb"[\x00-\x08\x0a-\x1f\x7f]"
+)  # what the HTTP client refuses, under a ValueError that may quote it
 _OF_THE_WIRE = {"content-encoding", "content-length", "transfer-encoding"}
 
 
@@ -38,15 +43,23 @@ class Sender:
         self._max_bytes = max_bytes
 
     async def send(self, request: httpx.Request) -> httpx.Response:
-        """The reply with its body, whatever its status. Raises Unavailable, and Unreadable for a body of the wrong kind."""
+        """The reply with its body, whatever its status. Raises Unavailable, Unreadable for a body of the wrong kind, and
+        Misconfigured for a header that cannot be sent."""
         for name, value in self._http.headers.items():
             request.headers.setdefault(name, value)
+        if any(_CONTROL.search(value) for _, value in request.headers.raw):
+            raise Misconfigured(f"{told(request)}: {UNSENDABLE}")
         try:
             with anyio.fail_after(self._deadline):
                 return await self._exchange(request)
         except TimeoutError:
             failure = f"no answer within {self._deadline:g} s"
-        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+        except (
+            httpx.HTTPError,
+            aiohttp.ClientError,
+            OSError,
+            ValueError,
+        ) as error:  # ValueError: a head that is no text
             failure = f"the connection failed ({type(error.__cause__ or error).__name__})"
         # Raised here so that it does not carry the first error along, whose words may be the full address.
         raise Unavailable(f"{told(request)}: {failure}")

@@ -35,6 +35,7 @@ from connectors.errors import (
     Unreadable,
     VendorError,
 )
+from connectors.http import told
 from schemas import octorate as wire
 from schemas.records import Booking, BookingStatus, Channel, Guest, Money, Property, Record, instant
 from schemas.settings import Budget, Duration, Secret
@@ -140,8 +141,9 @@ class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
         """Tokens; where none comes to renew them with, `refresh` stays good."""
         client = {"client_id": self.client_id, "client_secret": self.client_secret.reveal()}
         url = f"{self.base_url.rstrip('/')}/rest/v1/identity/{what}"
-        reply = yield httpx.Request("POST", url, data={**client, **fields})
-        answer = _token.decode(reply.content)
+        request = httpx.Request("POST", url, data={**client, **fields})
+        reply = yield request
+        answer = decode(reply.content, _token, told(request))
         lifetime = _lifetime(answer, reply.headers.get("Date"), self.token_lifetime)
         return Token(access=answer.access_token, refresh=answer.refresh_token or refresh, lifetime=lifetime)
 

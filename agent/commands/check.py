@@ -3,7 +3,7 @@
 import random
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -23,7 +23,8 @@ from agent.commands.reaching import Settings, connected, finish, reached, where
 from agent.config import Config
 from agent.faults import ConfigError
 from agent.vault import Vault
-from connectors.base import Page, Query
+from connectors.api import Api
+from connectors.base import Connector, Page, Points, Query, Span
 from connectors.decoding import what_is_wrong
 from connectors.errors import NothingThere, VendorError
 from events.jetstream.connection import Bus
@@ -88,8 +89,12 @@ async def _try(config: Config) -> list[Finding]:
     vault = Vault.from_environment()
     async with AsyncExitStack() as stack:
         store = await _store(config, of_the_bus, stack) if vault else MemoryTokenStore()
-        shelf = vendors.Shelf(store or MemoryTokenStore(), vault)
-        accounts = await stack.enter_async_context(vendors.opened(config, _ignored, random.Random(), shelf))
+        own, shared = vendors.Shelf(MemoryTokenStore(), Vault()), vendors.Shelf(store or MemoryTokenStore(), vault)
+        accounts: dict[str, vendors.Account] = {}
+        for each in config.accounts:
+            shelf = own if each.signs_in_anew else shared
+            opened = vendors.opened(config, _ignored, random.Random(), shelf, only=each.name)
+            accounts |= await stack.enter_async_context(opened)
         async with anyio.create_task_group() as group:
             for name, account in accounts.items():
                 if store is None and not account.watched.connector.signs_in_anew:
@@ -102,7 +107,10 @@ async def _try(config: Config) -> list[Finding]:
 
 
 async def _store(config: Config, findings: list[Finding], stack: AsyncExitStack) -> TokenStore | None:
-    """Where the agents' tokens are: a sign-in could use up what they renew with, so what it brings is kept there."""
+    """Where the agents' tokens are: where a sign-in could use up what they renew with, what it brings is kept there.
+
+    All others sign in for this command alone, so that their credentials are tried, and nobody else is held up.
+    """
     opened: list[TokenStore] = []
 
     async def attempt() -> str:
@@ -157,9 +165,8 @@ async def _read(account: vendors.Account, resource: str) -> str:
         parts = await connector.parts(api, resource)
         if not parts:
             return "granted, and empty"
-        query = Query(resource=resource, part=parts[0], since=None, whole=True, now=datetime.now(UTC))
         # aclosing: no second page is asked for
-        async with aclosing(cast("Any", connector.read(api, query))) as pages:
+        async with aclosing(cast("Any", _pages(connector, api, resource, parts[0]))) as pages:
             async for page in pages:
                 return _readable(page)
     except NothingThere:
@@ -167,11 +174,25 @@ async def _read(account: vendors.Account, resource: str) -> str:
     return "granted, and empty"
 
 
-def _readable(page: Page) -> str:
+def _pages(connector: Connector, api: Api, resource: str, part: str) -> AsyncIterator[Page | Points]:
+    """What the first poll of a part would read."""
+    now = datetime.now(UTC)
+    if not connector.resources[resource].feed:
+        return connector.read(api, Query(resource=resource, part=part, since=None, whole=True, now=now))
+    start = now - connector.feeding(resource).overlap
+    return connector.follow(api, Span(resource=resource, part=part, start=start, end=now))
+
+
+def _readable(page: Page | Points) -> str:
     """How many there are. Raises ValueError that names the place in the first that cannot be read."""
     for raw in page.items:
         try:
-            page.to_record(raw)
+            if isinstance(page, Points):
+                page.to_point(raw)
+                continue
+            record = page.to_record(raw)
+            if page.in_doubt is not None and page.vouched is not None and page.in_doubt(record):
+                page.vouched(record, None)
         except VendorError:
             raise
         except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as error:

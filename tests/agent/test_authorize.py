@@ -170,6 +170,8 @@ def test_a_pasted_address_or_its_code_alone_is_taken() -> None:
         "\n",
         "x" * (LONGEST + 1),
         "https://x.test/?code=abc&state=é",
+        "https://x.test/?code=abc&state=\udcff",
+        f"http://[x?code=abc&state={STATE}",
         "https://x.test/?code=abc",
         f"https://x.test/?state={STATE}",
     ],

@@ -3,6 +3,8 @@
 import json
 import logging
 import re
+import secrets
+import time
 from base64 import b64decode, b64encode, urlsafe_b64encode
 from collections.abc import Iterator
 from urllib.parse import quote, quote_plus
@@ -143,6 +145,24 @@ def test_a_secret_learned_later_is_masked_from_then_on() -> None:
     assert mask("rotated-9f3a") == "rotated-9f3a"
     Secret("rotated-9f3a").reveal()
     assert mask("token rotated-9f3a!") == "token ***!"
+
+
+def test_one_more_secret_among_many_costs_little() -> None:
+    Secret.known.update(secrets.token_urlsafe(1125) for _ in range(2000))
+    took = []
+    for number in range(2):
+        Secret.known.add(f"one-more-{number}")
+        began = time.perf_counter()
+        mask("a line")
+        took.append(time.perf_counter() - began)
+    assert took[1] < took[0] / 4
+
+
+def test_a_secret_that_is_forgotten_is_not_masked_any_more() -> None:
+    Secret.known.update({"forgotten-9f3a", "kept-9f3a-kept"})
+    assert mask("forgotten-9f3a kept-9f3a-kept") == "*** ***"
+    Secret.known.discard("forgotten-9f3a")
+    assert mask("forgotten-9f3a kept-9f3a-kept") == "forgotten-9f3a ***"
 
 
 def test_a_record_that_cannot_be_formatted_shows_its_place_and_not_its_arguments(

@@ -75,7 +75,7 @@ class Credentials:
     async def token(self) -> Token:
         return Token(access=f"token-{self.renewals + 1}", lifetime=3600)
 
-    async def renew(self, refused: Token) -> Token:
+    async def renew(self, refused: Token, *, elsewhere: bool = False) -> Token:
         self.renewals += 1
         return await self.token()
 
@@ -400,6 +400,85 @@ async def test_a_refusal_that_no_token_can_help_renews_nothing() -> None:
     assert account.credentials.renewals == 0
 
 
+async def test_what_is_refused_with_a_token_that_is_good_elsewhere_is_not_granted() -> None:
+    account = fake(lambda request: httpx.Response(200 if request.url.path.endswith("things") else 401, json=[]))
+    await account.api.get("/things", ITEMS)
+    assert isinstance(await failure(account, "/others"), AuthRefused)  # the new token may be good for nothing
+    await account.api.get("/things", ITEMS)
+    for _ in range(3):
+        error = await failure(account, "/others")
+        assert type(error) is Forbidden
+    assert str(error) == "GET /base/others: the vendor answered 401, with a token that it accepts elsewhere"
+    assert account.credentials.renewals == 1
+
+
+async def test_a_new_token_does_not_renew_again_for_what_is_not_granted() -> None:
+    account = fake(lambda request: httpx.Response(200 if request.url.path.endswith("things") else 401, json=[]))
+    for _ in range(2):
+        await account.api.get("/things", ITEMS)
+        await failure(account, "/others")
+    account.credentials.renewals += 1  # somebody has renewed it
+    assert isinstance(await failure(account, "/others"), Forbidden)
+    assert account.credentials.renewals == 2
+
+
+async def test_what_is_granted_at_last_is_renewed_for_again() -> None:
+    closed = True
+
+    def vendor(request: httpx.Request) -> httpx.Response:
+        path, token = request.url.path, request.headers["Authorization"]
+        open_ = path.endswith("things") or not closed
+        return httpx.Response(200 if open_ and token not in revoked else 401, json=[])
+
+    revoked: set[str] = set()
+    account = fake(vendor)
+    for _ in range(2):
+        await account.api.get("/things", ITEMS)
+        await failure(account, "/others")
+    closed = False
+    assert await account.api.get("/others", ITEMS) == []
+    revoked.add("Bearer token-2")
+    assert await account.api.get("/others", ITEMS) == []
+    assert account.credentials.renewals == 2
+
+
+async def test_what_was_good_long_ago_says_nothing_of_a_token() -> None:
+    well = True
+    asked: list[bool] = []
+    account = fake(lambda request: httpx.Response(200 if well else 401, json=[]))
+    renew = account.credentials.renew
+
+    async def told(refused: Token, *, elsewhere: bool = False) -> Token:
+        asked.append(elsewhere)
+        return await renew(refused)
+
+    account.credentials.renew = told  # type: ignore[method-assign]  # to hear what is told
+    await account.api.get("/things", ITEMS)
+    await account.api.get("/others", ITEMS)
+    well = False
+    await failure(account, "/others")
+    account.now += 2 * 3600 + 1
+    await failure(account, "/others")
+    assert asked == [True, False]
+
+
+@pytest.mark.parametrize("access", ["canary\naccess", "canary\raccess", "canary\0access", "canary-\udcff"])
+async def test_a_token_that_no_header_can_carry_is_named_without_it(access: str) -> None:
+    async def serve(stream: SocketStream) -> None:
+        await stream.send(reply(b"[]"))
+
+    async with real(serve) as account:
+
+        async def token() -> Token:
+            return Token(access=access, lifetime=3600)
+
+        account.credentials.token = token  # type: ignore[method-assign]  # a stored one, say
+        error = await failure(account)
+    assert isinstance(error, Misconfigured)
+    assert str(error) == "GET /base/things: a credential holds a character that no header can carry"
+    assert "canary" not in whole_story(error)
+
+
 # Bodies
 
 
@@ -604,6 +683,7 @@ async def test_a_slow_vendor_is_left_at_the_deadline(serve: Serve) -> None:
         b"\x00\x01\x02\x03\r\n\r\n",
         b"SSH-2.0-OpenSSH_9.9\r\n",
         b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 200 \xff\xfe\r\nContent-Length: 2\r\n\r\n[]",
         b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n[]",
         b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n[]",
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000_000 + b"\r\n\r\n[]",
@@ -617,6 +697,7 @@ async def test_a_slow_vendor_is_left_at_the_deadline(serve: Serve) -> None:
         "binary",
         "another protocol",
         "status of letters",
+        "reason that is no text",
         "length of letters",
         "header without colon",
         "header of a megabyte",
