@@ -44,6 +44,8 @@ _ENVELOPE = re.compile(rb'"(?:Error|ResponseCode)')  # looking is cheaper than d
 _NO_LISTING = re.compile(rb"\s*(?:null|\[\s*\])?\s*")
 _ZONED = re.compile(r"(?:[zZ]|[+-][0-9]{2}:?[0-9]{2})\s*$")
 
+_NO_TOKEN = re.compile(r"no-token-([0-9]{1,9})", re.ASCII)
+
 _distributors = msgspec.json.Decoder(list[wire.Distributor])
 _devices = msgspec.json.Decoder(wire.DeviceList | list[msgspec.Raw])
 _measurements = msgspec.json.Decoder(wire.MeasurementList | list[msgspec.Raw])
@@ -293,7 +295,8 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
 
 def _no_token(before: Token | None, lifetime: timedelta) -> Token:
     """What stands for a token where none is given out: another one each time, for one that was refused is not used again."""
-    number = int(before.access.rpartition("-")[2]) + 1 if before else 1
+    found = _NO_TOKEN.fullmatch(before.access) if before else None
+    number = int(found[1]) + 1 if found else 1
     return Token(access=f"no-token-{number}", lifetime=lifetime.total_seconds())
 
 

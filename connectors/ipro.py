@@ -23,6 +23,7 @@ from connectors import pages
 from connectors.api import Api
 from connectors.auth import SignIn, Token
 from connectors.base import Connector, Page, Query, Resource
+from connectors.decoding import BOM
 from connectors.errors import Forbidden, Misconfigured, NothingThere, Unavailable, Unreadable, VendorError
 from connectors.indexed import Listed, indexed
 from connectors.ipro_records import (
@@ -138,7 +139,7 @@ class Ipro(Connector, frozen=True, kw_only=True, tag="ipro"):
             },
             data={"grant_type": "client_credentials"},
         )
-        answer = _token.decode(reply.content)
+        answer = _token.decode(reply.content.removeprefix(BOM))
         return Token(access=answer.access_token, lifetime=_lifetime(answer.expires_in))
 
     def authorize(self, request: httpx.Request, token: Token) -> None:
@@ -149,10 +150,11 @@ class Ipro(Connector, frozen=True, kw_only=True, tag="ipro"):
     def refusal(self, reply: httpx.Response) -> VendorError | None:
         """A failure inside a 200; and what it means that something is not there."""
         if reply.is_success:
-            told = _outcome.decode(reply.content) if b'"success"' in reply.content.lower() else wire.Outcome()
-            if False in (flag(told.success), flag(told.small)):
-                return Unavailable("iPRO reports a failure inside a 200 (Success: false)")
-            return None
+            if b'"success"' not in reply.content.lower():  # looking is cheaper than decoding
+                return None
+            told = _outcome.decode(reply.content.removeprefix(BOM))
+            failed = False in (flag(told.success), flag(told.small))
+            return Unavailable("iPRO reports a failure inside a 200 (Success: false)") if failed else None
         path, asked = reply.request.url.path, reply.request.url.params
         if reply.status_code == 404 and _PROPERTY_PATH.search(path):
             return NothingThere("iPRO does not know this property")

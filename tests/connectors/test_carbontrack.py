@@ -826,3 +826,10 @@ async def test_without_tokens_one_refusal_is_not_for_ever() -> None:
 def test_a_wrong_setting_is_an_error_at_the_start(wrong: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         settings(**wrong)
+
+
+@pytest.mark.parametrize(("before", "after"), [("opaque-oauth-token", "no-token-1"), ("no-token-7", "no-token-8")])
+def test_a_token_from_before_the_header_mode_is_no_number(before: str, after: str) -> None:
+    with pytest.raises(StopIteration) as done:
+        next(settings(auth="header").sign_in(Token(access=before, lifetime=5)))
+    assert done.value.value.access == after

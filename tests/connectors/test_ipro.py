@@ -404,6 +404,18 @@ def signed_in(reply: dict[str, Any]) -> tuple[httpx.Request, float]:
     return request, done.value.value.lifetime
 
 
+def test_a_byte_order_mark_hides_neither_a_token_nor_a_failure() -> None:
+    steps = settings().sign_in(None)
+    next(steps)
+    with pytest.raises(StopIteration) as done:
+        steps.send(httpx.Response(200, content=b"\xef\xbb\xbf" + b'{"access_token": "a", "expires_in": 60}'))
+    assert done.value.value.access == "a"
+    request = httpx.Request("GET", "https://cottages.test/apis/bookings")
+    assert (
+        settings().refusal(httpx.Response(200, content=b'\xef\xbb\xbf{"Success": false}', request=request)) is not None
+    )
+
+
 def test_client_credentials_sign_in() -> None:
     request, lifetime = signed_in({"access_token": "one", "token_type": "bearer", "expires_in": 3600})
     assert (request.method, str(request.url), lifetime) == ("POST", "https://ipro.test/oauth/2.0/token", 3600)
