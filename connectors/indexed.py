@@ -41,9 +41,10 @@ async def indexed(
     The end is an empty page, one without a new key, or one that the vendor says is the last and that is shorter than
     another: its word alone ends nothing, for it may be wrong. Behind that word a refusal is the end as well.
 
-    Where the vendor's figures are `binding`, an end before them is none: the page is asked for once more. And where more
-    items than keys came, records have moved while they were read (or the vendor has doubles): the listing is read again
-    from its first page, at most READINGS times in all.
+    Where the vendor's figures are `binding`, an end before them is none: the page is asked for once more. The lesser of what
+    was told first and last counts: a listing may grow while it is read. And where fewer keys came than there were items at
+    first, records have moved while they were read (or the vendor has doubles): the listing is read again from its first
+    page, at most READINGS times in all.
 
     Raises Unreadable after the good pages where the first page comes again, or a binding listing ends, though the vendor
     says that there is more; and after `cap` pages.
@@ -66,7 +67,7 @@ async def indexed(
         else:
             raise Unreadable(f"the listing has more than {cap} pages")
         known |= reader.known
-        if not binding or len(known) >= reader.total:
+        if not binding or len(known) >= reader.total_at_first:
             return
 
 
@@ -98,6 +99,7 @@ class _Reader:
     def __init__(self, key_of: KeyOf, base: int | None) -> None:
         self.known: set[str] = set()
         self.total = 0  # items, as the vendor said last; 0: it did not
+        self.total_at_first = 0  # what comes while we read is not missed: the next reading brings it
         self.told_all = False  # the vendor says, or it seems, that nothing follows
         self.ended = False
         self.cut_short = False  # it ended, though the vendor says that there is more
@@ -109,6 +111,7 @@ class _Reader:
         self._last: tuple[int, set[str]] = (-1, set())  # the page taken last, and its keys
         self._longest = 0
         self._told_pages = 0  # as the vendor said last; 0: it did not
+        self._pages_at_first = 0
         self._pages = 0  # that brought something new
         self._items: dict[int, int] = {}  # page → how many it showed, without those that only repeat another page
 
@@ -130,7 +133,8 @@ class _Reader:
         undecided = self._base is None and ((number == 0 and (page.index == 1 or not keys)) or (number == 1 and again))
         self._from_one = self._from_one or undecided
         listed = sum(self._items.values())
-        lacks = self._position(number) < self._told_pages or listed < self.total
+        lacks = self._position(number) < min(self._pages_at_first, self._told_pages)
+        lacks = lacks or listed < min(self.total_at_first, self.total)
         self.told_all = not lacks and (not keys or self._says_how_many(listed, page))
         last = self.told_all and len(self.known) >= self.total and len(page.items) < self._full(page)
         self.ended = not undecided and (not news or last)
@@ -143,7 +147,9 @@ class _Reader:
     def _hear(self, page: Listed) -> None:
         """Nought says nothing: it may be a count of this page alone, or never be filled in."""
         self._told_pages = max(page.pages or 0, 0) or self._told_pages
+        self._pages_at_first = self._pages_at_first or self._told_pages
         self.total = max(page.total or 0, 0) or self.total
+        self.total_at_first = self.total_at_first or self.total
 
     def _says_how_many(self, listed: int, page: Listed) -> bool:
         """Whether the vendor's figures mean the whole listing, not this page alone."""

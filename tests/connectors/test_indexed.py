@@ -314,3 +314,30 @@ async def test_every_item_is_read_and_it_ends_whatever_the_vendor_says(
     claims_more = (pages or 0) > last + 1 or (total or 0) > count
     assert not trouble or (not honest and claims_more and (binding or behind == "last"))
     assert not trouble or "the vendor says that there is more" in trouble
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    start=st.integers(1, 40),
+    size=st.integers(5, 50),
+    grow=st.integers(0, 2),
+    newest_first=st.booleans(),
+    tells_pages=st.booleans(),
+)
+async def test_a_listing_that_grows_while_it_is_read_is_read_all_the_same(
+    start: int, size: int, grow: int, newest_first: bool, tells_pages: bool
+) -> None:
+    there = list(range(start))
+
+    async def fetch(number: int) -> Listed:
+        shown = there[::-1] if newest_first else list(there)
+        page = [msgspec.Raw(str(each).encode()) for each in shown[number * size : (number + 1) * size]]
+        pages = -(-len(shown) // size) if tells_pages else None
+        there.extend(range(len(there), len(there) + grow))
+        return Listed(items=page, pages=pages, index=number, total=len(shown))
+
+    def key(raw: msgspec.Raw) -> str:
+        return bytes(raw).decode()
+
+    found = {key(raw) async for items in indexed(fetch, key, base=None, binding=True) for raw in items}
+    assert found >= {str(each) for each in range(start)}
