@@ -232,7 +232,7 @@ class Polling:
             await self._health.note(entry, resource, ended, failures)
         except (BusError, LedgerUnavailable):
             raise
-        except Exception:
+        except Exception:  # nor one in telling of it
             log.exception("the health of %s could not be noted", scope)
         return ended, failures
 

@@ -1,10 +1,14 @@
 """Signing in, as a generator: it yields requests and receives replies, so a vendor's login is a few pure lines."""
 
+import re
 from collections.abc import Generator
+from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
 import httpx
 import msgspec
+
+LONGEST_LIFE = timedelta(days=366)
 
 SignIn = Generator[httpx.Request, httpx.Response, "Token"]
 """Yields each request of a sign-in, receives its reply (already read, status below 400), returns the token.
@@ -25,6 +29,13 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
 
     def __repr__(self) -> str:
         return f"Token(***, lifetime={self.lifetime:.0f})"
+
+
+def life(told: float | str | None, default: timedelta) -> float:
+    """Seconds that a token lives, as a vendor tells it: a number or its text. Nonsense, and above a year, is the default."""
+    spelt = str(told)
+    seconds = float(spelt) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", spelt, re.ASCII) else 0.0
+    return seconds if 1 <= seconds <= LONGEST_LIFE.total_seconds() else default.total_seconds()
 
 
 class Credentials(Protocol):

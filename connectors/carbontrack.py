@@ -20,7 +20,7 @@ import msgspec
 
 from connectors import pages
 from connectors.api import Api
-from connectors.auth import SignIn, Token
+from connectors.auth import SignIn, Token, life
 from connectors.base import Connector, Feeding, Page, Point, Points, Query, Resource, Span
 from connectors.decoding import BOM
 from connectors.errors import NothingThere, Throttled, Unreadable, VendorError
@@ -346,7 +346,7 @@ def _lifetime(answer: wire.Token, date_header: str | None, default: timedelta) -
             seconds = (end - begin).total_seconds()
     except Unreadable:
         seconds = None
-    return seconds if seconds is not None and 1 <= seconds <= 366 * 86400 else default.total_seconds()
+    return life(seconds, default)
 
 
 def _date(written: str | None) -> datetime | None:

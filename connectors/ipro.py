@@ -21,7 +21,7 @@ from xxhash import xxh3_64_hexdigest, xxh3_128_hexdigest
 
 from connectors import pages
 from connectors.api import Api
-from connectors.auth import SignIn, Token
+from connectors.auth import SignIn, Token, life
 from connectors.base import Connector, Page, Query, Resource
 from connectors.decoding import BOM
 from connectors.errors import Forbidden, Misconfigured, NothingThere, Unavailable, Unreadable, VendorError
@@ -52,7 +52,7 @@ DAY = timedelta(days=1)
 MOST_PAGES = 500  # of one listing: 100,000 bookings of one site
 READINGS = 3  # of a listing whose records moved from page to page meanwhile
 LEAST_MARGIN = timedelta(minutes=2)
-TOKEN_LIFETIME = 3600.0  # seconds, where a reply does not tell
+TOKEN_LIFETIME = timedelta(hours=1)  # where a reply does not tell
 STATUSES = ([("bookingstatus", str(wire.BOOKED))], [("bookingstatus", str(wire.CANCELLED))])
 NOTHING = wire.Listing(items=[])
 
@@ -140,7 +140,7 @@ class Ipro(Connector, frozen=True, kw_only=True, tag="ipro"):
             data={"grant_type": "client_credentials"},
         )
         answer = _token.decode(reply.content.removeprefix(BOM))
-        return Token(access=answer.access_token, lifetime=_lifetime(answer.expires_in))
+        return Token(access=answer.access_token, lifetime=life(answer.expires_in, TOKEN_LIFETIME))
 
     def authorize(self, request: httpx.Request, token: Token) -> None:
         """The vendor's own client sends the version too."""
@@ -363,10 +363,3 @@ def _name(key: Key, raw: msgspec.Raw) -> str:
         return key(raw)
     except (Unreadable, ValueError, RecursionError):
         return xxh3_128_hexdigest(raw)
-
-
-def _lifetime(expires_in: float | str | None) -> float:
-    """Seconds, a number or its text; nonsense counts as an hour."""
-    spelt = str(expires_in)
-    seconds = float(spelt) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", spelt) else 0.0
-    return seconds if 1 <= seconds <= 366 * 86400 else TOKEN_LIFETIME

@@ -22,7 +22,7 @@ import msgspec
 
 from connectors import pages
 from connectors.api import Api
-from connectors.auth import SignIn, Token
+from connectors.auth import SignIn, Token, life
 from connectors.base import Connector, Page, Query, Resource
 from connectors.decoding import BOM, EXACT, at, decode, whole
 from connectors.errors import (
@@ -294,13 +294,10 @@ def _error_type(reply: httpx.Response) -> str:
 
 def _lifetime(answer: wire.Token, date_header: str | None, default: timedelta) -> float:
     """Seconds from now; by the vendor's own clock where the reply gives only a date. Nonsense counts as the default."""
-    seconds = default.total_seconds()
-    if answer.expires_in is not None:
-        text = str(answer.expires_in)
-        seconds = float(text) if text.replace(".", "", 1).isdigit() else seconds
-    elif answer.expire_date and date_header:
-        seconds = (_instant(answer.expire_date) - parsedate_to_datetime(date_header)).total_seconds()
-    return seconds if 1 <= seconds <= 366 * 86400 else default.total_seconds()
+    told: float | str | None = answer.expires_in
+    if told is None and answer.expire_date and date_header:
+        told = (_instant(answer.expire_date) - parsedate_to_datetime(date_header)).total_seconds()
+    return life(told, default)
 
 
 def _instant(text: str) -> datetime:

@@ -21,7 +21,7 @@ import msgspec
 
 from connectors import pages
 from connectors.api import Api
-from connectors.auth import SignIn, Token
+from connectors.auth import LONGEST_LIFE, SignIn, Token, life
 from connectors.base import Connector, Page, Query, Resource
 from connectors.decoding import BOM, decode
 from connectors.errors import AuthRefused, Misconfigured, NothingThere, Unavailable, VendorError
@@ -37,7 +37,6 @@ PERTH = ZoneInfo("Australia/Perth")
 PATHS: Mapping[str, str] = MappingProxyType({"course": "/courses", "enrolment": "/enrolments", "student": "/students"})
 SENSITIVE = ("usi", "date_of_birth")  # of a student
 MOST_PAGES = 2000  # of one listing
-LONGEST_LIFE = timedelta(days=366)
 
 # What a vendor may answer where it does not know an id, or cannot be asked by id at all.
 _NOT_BY_ID = frozenset({400, 404, 405, 410, 422})
@@ -123,7 +122,7 @@ class PowerPro(Connector, frozen=True, kw_only=True, tag="powerpro"):
             path, headers = self.login_path, self._credentials()
         reply = yield httpx.Request("POST", self.base_url.rstrip("/") + path, headers=headers)
         answer = decode(reply.content, _token, f"POST {path}")
-        return Token(access=answer.access_token, lifetime=_lifetime(answer.expires_in, self.token_lifetime))
+        return Token(access=answer.access_token, lifetime=life(answer.expires_in, self.token_lifetime))
 
     def _credentials(self) -> dict[str, str]:
         if self.api_key is not None:
@@ -230,13 +229,6 @@ def _code(error: Any) -> str:
     """The number of an error, which is all of it that may be told."""
     code = str(error.get("code", "")) if isinstance(error, dict) else ""
     return f" (code {code})" if re.fullmatch(r"-?[0-9]{1,9}", code) else ""
-
-
-def _lifetime(expires_in: Any, default: timedelta) -> float:
-    """Seconds a token lives. Nonsense counts as the default."""
-    digits = str(expires_in)
-    seconds = float(digits) if re.fullmatch(r"[0-9]{1,9}(\.[0-9]+)?", digits) else 0.0
-    return seconds if 1 <= seconds <= LONGEST_LIFE.total_seconds() else default.total_seconds()
 
 
 def _key(raw: msgspec.Raw) -> str:
