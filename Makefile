@@ -2,13 +2,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+PEERS := .venv-peers
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test conformance format lock clean
+.PHONY: help demo test conformance bench bench-peers format lock clean
 help:
 	@echo "make demo    see changes in a fake vendor account arrive as signed webhooks (Ctrl-C ends it)"
 	@echo "make test    every check: format, lint, types, floors, tests"
 	@echo "make conformance  what every connector does, vendor by behaviour"
+	@echo "make bench   what it costs, each figure against a limit measured in the same run; under ten minutes"
+	@echo "make bench-peers  the same job done by others, installed into .venv-peers"
 	@echo "make format  put the code in the house format"
 	@echo "make lock    resolve the dependencies anew"
 
@@ -24,6 +27,12 @@ test: $(VENV)/.installed-dev
 
 conformance: $(VENV)/.installed-dev
 	@$(BIN)/pytest --conformance tests/connectors/test_conformance.py
+
+bench: $(VENV)/.installed-dev
+	@$(BIN)/python -m benchmarks
+
+bench-peers: $(VENV)/.installed-dev $(PEERS)/.installed
+	@$(BIN)/python -m benchmarks --only peers
 
 format: $(VENV)/.installed-dev
 	@$(BIN)/ruff format .
@@ -43,6 +52,12 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	@$(PIP) install --require-hashes -r requirements-dev.txt
 	@touch $@
 
+$(PEERS)/.installed: benchmarks/requirements-peers.txt | $(VENV)/bin/python
+	@echo "installing the rivals into $(PEERS)"
+	@$(BIN)/python -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install -r $<
+	@touch $@
+
 # The lock names hashes, never a registry.
 lock: $(VENV)/.installed
 	@$(PIP) install uv
@@ -50,4 +65,4 @@ lock: $(VENV)/.installed
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded --group dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml requirements.in
 
 clean:
-	@rm -rf $(VENV) build dist *.egg-info
+	@rm -rf $(VENV) $(PEERS) build dist *.egg-info

@@ -6,7 +6,8 @@ from datetime import datetime
 
 import msgspec
 
-from agent.reading import Bytes, Reading, Rules
+from agent.known import Known
+from agent.reading import Reading, Rules
 from connectors.base import Resource
 from events.ledger import Conflict, Head, Ledger, Poll, State
 from schemas.changes import Scope
@@ -54,7 +55,7 @@ async def approve(
 async def _commit(ledger: Ledger, state: State, rules: Rules, now: datetime, published: list[CloudEvent]) -> Approved:
     head, keys = state.head, missing(state.head)
     poll = Poll(secrets.token_hex(8), now)
-    reading = Reading(ledger, state, Bytes(), rules, poll, published.append, _nothing_is_read)
+    reading = Reading(ledger, state, Known(), rules, poll, published.append, _nothing_is_read)
     await reading.gone(keys)
     parts = {
         name: msgspec.structs.replace(part, missing=(), held=0) if part.held else part

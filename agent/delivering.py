@@ -18,6 +18,9 @@ from anyio.abc import TaskGroup
 
 from agent.pulse import Pulse
 from agent.receivers import Receiver
+from agent.room import GLANCE, Room
+from agent.settling import Settler
+from agent.slots import Slots
 from events import retry
 from events.jetstream.connection import Bus
 from events.jetstream.errors import BusError, BusRefused
@@ -30,10 +33,11 @@ from events.webhook import Answer
 from schemas import envelope
 from schemas.facts import Delivered, DeliveryOutcome, Fact
 
-GLANCE = 0.5  # seconds between two looks whether the agent is to stop
+TOO_LATE = (
+    2.0  # seconds after which an event that waits for its turn goes back to the bus: the receiver has become slow
+)
 STAY_EVERY = 1.0  # seconds between two signs that this agent still works the route
 BEAT = 5.0  # seconds between two "in progress" while an event waits for its turn
-REMEMBERED = 10_000  # settled events
 GONE_PAUSE = 3600.0  # seconds a route rests after a 410 before it asks again
 NO_GRAVE = 60.0  # seconds until a dead letter that could not be stored is tried again
 
@@ -69,6 +73,7 @@ class RouteWorker:
         self._queue = queue
         self._bus = bus
         self._names = names
+        self._replay = names.replay(name)
         self._pulse = pulse
         self._loop = f"route {name}"
         self._tell = tell
@@ -76,11 +81,9 @@ class RouteWorker:
         self._clock = clock
         self._lanes = Lanes()
         self._pin: str | None = None
-        self._settled: dict[tuple[str, int], str] = {}  # lane and sequence → event id, the oldest first
-        self._in_hand = 0
-        self._freed = anyio.Event()
+        self._settler = Settler(name, queue)
+        self._room = Room(receiver.concurrency, ahead=receiver.rate is None)
         self._rests_until = 0.0
-        self._answers = False  # since it started or rested: until then it is asked with one event, it may be gone
         self._may_send_at = 0.0
         self._stopping = False
         self._trouble = ""
@@ -92,7 +95,19 @@ class RouteWorker:
     async def run(self) -> None:
         """Deliver until stopped. A lost bus interrupts; what was in hand comes again."""
         self._pulse.expect(self._loop, within=60)
-        async with anyio.create_task_group() as deliveries:
+        async with anyio.create_task_group() as settling:
+            settling.start_soon(self._settler.run)
+            async with anyio.create_task_group() as deliveries:
+                await self._run(deliveries)
+            self._settler.end()
+        self._pulse.done(self._loop)
+
+    async def _run(self, deliveries: TaskGroup) -> None:
+        number = self._receiver.concurrency
+        if self._receiver.rate is not None:
+            number *= 2  # replays too: whoever waits for his turn tells the bus that he does
+        slots = Slots(deliveries, self._handle, number)
+        try:
             while not self._stopping:
                 self._pulse.beat(self._loop)
                 with anyio.move_on_after(GLANCE):
@@ -100,15 +115,23 @@ class RouteWorker:
                 if self._rests or not self._bus.connected:
                     await anyio.sleep(GLANCE)
                     continue
-                try:
-                    await self._work(deliveries)
-                except* BusRefused as refused:
-                    self._warn(str(refused.exceptions[0]))
-                    await anyio.sleep(GLANCE)
-                except* (BusError, ConsumerGone) as lost:
-                    log.debug("route %s starts again: %s", self._name, lost.exceptions[0])
-                    await anyio.sleep(0.2)
-        self._pulse.done(self._loop)
+                await self._try(slots)
+            slots.end()
+        except anyio.get_cancelled_exc_class():
+            with anyio.move_on_after(1, shield=True), suppress(BusError):
+                for message in slots.left():
+                    await message.retry(0)
+            raise
+
+    async def _try(self, slots: Slots[Message]) -> None:
+        try:
+            await self._work(slots)
+        except* BusRefused as refused:
+            self._warn(str(refused.exceptions[0]))
+            await anyio.sleep(GLANCE)
+        except* (BusError, ConsumerGone) as lost:
+            log.debug("route %s starts again: %s", self._name, lost.exceptions[0])
+            await anyio.sleep(0.2)
 
     @property
     def _rests(self) -> bool:
@@ -120,34 +143,27 @@ class RouteWorker:
             log.warning("the route cannot be worked: %s", trouble, extra={"route": self._name})
         self._trouble = trouble
 
-    async def _work(self, deliveries: TaskGroup) -> None:
+    async def _work(self, slots: Slots[Message]) -> None:
         await self._queue.ensure()
         async with self._queue.events() as events, self._queue.replays() as replays, anyio.create_task_group() as loops:
-            loops.start_soon(self._take, events, deliveries)
-            loops.start_soon(self._take, replays, deliveries)
+            loops.start_soon(self._take, events, slots)
+            loops.start_soon(self._take, replays, slots)
             while not self._stopping and not self._rests:
                 await events.stay()
                 self._lanes.forget_doubts(self._clock())
                 await anyio.sleep(STAY_EVERY)
 
-    async def _take(self, puller: Puller, deliveries: TaskGroup) -> None:
+    async def _take(self, puller: Puller, slots: Slots[Message]) -> None:
         while not self._stopping and not self._rests:
             self._pulse.beat(self._loop)
-            room = (self._receiver.concurrency if self._answers else 1) - self._in_hand
-            if room <= 0:
-                await self._pause(GLANCE)
+            if (room := await self._room.free()) <= 0:
                 continue
             messages = await puller.take(room, GLANCE)
             if messages and puller.pin != self._pin:
                 await self._take_over(puller.pin)
             for message in messages:
-                self._in_hand += 1
-                deliveries.start_soon(self._handle, message)
-
-    async def _pause(self, seconds: float) -> None:
-        self._freed = anyio.Event()
-        with anyio.move_on_after(seconds):
-            await self._freed.wait()
+                self._room.take()
+                slots.give(message)
 
     async def _take_over(self, pin: str | None) -> None:
         """The server has chosen this agent for the route (anew): learn what the one before left behind."""
@@ -166,7 +182,7 @@ class RouteWorker:
             what = {"route": self._name, "lanes": len(broken), "first": broken[0]}
             log.warning("what was kept of retries cannot be read, and counts anew", extra=what)
         for record, sequence in doubtful:
-            if (record, sequence) not in self._settled:
+            if self._settler.knows(record, sequence) is None:
                 lanes.doubt(record, sequence, until)
         self._lanes, self._pin = lanes, pin
 
@@ -180,8 +196,7 @@ class RouteWorker:
                 await message.retry(0)
             raise
         finally:
-            self._in_hand -= 1
-            self._freed.set()
+            self._room.done()
 
     async def _sort(self, message: Message) -> None:
         try:
@@ -194,36 +209,49 @@ class RouteWorker:
     async def _parcel_in_lane(self, parcel: _Parcel) -> None:
         lanes, sequence = self._lanes, parcel.message.sequence
         before = lanes.snapshot(parcel.lane)
-        match lanes.arrive(parcel.lane, sequence, self._clock()):
+        now = lanes.arrive(parcel.lane, sequence, self._clock())
+        while isinstance(now, Wait) and self._settler.holds(parcel.lane):  # it is its turn in a moment
+            await self._settler.released(parcel.lane)
+            if lanes is not self._lanes:
+                lanes, before = self._lanes, self._lanes.snapshot(parcel.lane)
+            now = lanes.arrive(parcel.lane, sequence, self._clock())
+        match now:
             case Wait(seconds=seconds):
                 if (after := lanes.snapshot(parcel.lane)) != before:
                     await self._queue.save_lane(parcel.lane, after)
                 await parcel.message.retry(seconds)
             case Deliver(attempt=attempt):
+                settling = False
                 try:
-                    await self._deliver(parcel, attempt, lanes)
+                    settling = await self._deliver(parcel, attempt, lanes)
                 finally:
-                    lanes.released(parcel.lane, sequence)
+                    if not settling:
+                        lanes.released(parcel.lane, sequence)
             case other:
                 assert_never(other)
 
-    async def _deliver(self, parcel: _Parcel, attempt: int, lanes: Lanes) -> None:
-        if self._settled.get((parcel.lane, parcel.message.sequence)) == parcel.event.id:
-            await self._settle(parcel, lanes)  # the server has forgotten that it knew
-            return
+    async def _deliver(self, parcel: _Parcel, attempt: int, lanes: Lanes) -> bool:
+        """Whether the event is done with: it is being settled, and its lane stays in hand."""
+        if self._settler.knows(parcel.lane, parcel.message.sequence) == parcel.event.id:
+            self._settle(parcel, lanes)  # the server has forgotten that it knew
+            return True
+        if time.monotonic() > parcel.message.received_at + TOO_LATE:
+            await parcel.message.retry(0)
+            return False
         await self._keep_rate(parcel.message)
         if self._rests:  # another event has just learnt that the receiver is gone
             await self._rest(parcel, lanes)
-            return
+            return False
         answer = await self._attempt(parcel, attempt)
         verdict = retry.classify(answer.status, answer.retry_after, self._clock())
-        self._answers = not isinstance(verdict, Stop)
+        self._room.answered(answer.seconds, gone=isinstance(verdict, Stop))
         match verdict:
             case retry.Delivered():
                 self._trouble = ""
                 lag = self._clock() - parcel.message.published_at
                 self._note(parcel, DeliveryOutcome.DELIVERED, attempt, answer, lag)
-                await self._settle(parcel, lanes)
+                self._settle(parcel, lanes)
+                return True
             case Stop():
                 self._rests_until = self._clock() + GONE_PAUSE
                 self._note(parcel, DeliveryOutcome.REFUSED, attempt, answer)
@@ -232,11 +260,12 @@ class RouteWorker:
                 wait = retry.wait(self._receiver.retries, attempt, self._rng, after)
                 if wait is None:
                     await self._bury(parcel, lanes, attempt, answer)
-                else:
-                    self._note(parcel, DeliveryOutcome.RETRIED, attempt, answer)
-                    await self._again(parcel, lanes, wait)
+                    return True
+                self._note(parcel, DeliveryOutcome.RETRIED, attempt, answer)
+                await self._again(parcel, lanes, wait)
             case other:
                 assert_never(other)
+        return False
 
     async def _attempt(self, parcel: _Parcel, attempt: int) -> Answer:
         started = time.monotonic()
@@ -247,16 +276,8 @@ class RouteWorker:
             error = "an unforeseen failure: see the log"
             return Answer(status=None, error=error, seconds=time.monotonic() - started)
 
-    async def _settle(self, parcel: _Parcel, lanes: Lanes) -> None:
-        """The event is done: say so to the bus, then let the next of its record go."""
-        self._settled[parcel.lane, parcel.message.sequence] = parcel.event.id
-        if len(self._settled) > REMEMBERED:
-            del self._settled[next(iter(self._settled))]
-        await parcel.message.ack()
-        kept = lanes.snapshot(parcel.lane) is not None
-        lanes.settled(parcel.lane, parcel.message.sequence)
-        if kept:
-            await self._queue.save_lane(parcel.lane, lanes.snapshot(parcel.lane))
+    def _settle(self, parcel: _Parcel, lanes: Lanes) -> None:
+        self._settler.settle(parcel.message, parcel.lane, parcel.event.id, lanes)
 
     async def _again(self, parcel: _Parcel, lanes: Lanes, wait: float) -> None:
         """Keep what is known of the record first: the bus may go, and the process may die."""
@@ -285,7 +306,7 @@ class RouteWorker:
         )
         await self._store(letter, parcel.message)
         self._note(parcel, DeliveryOutcome.DEAD, attempt, answer)
-        await self._settle(parcel, lanes)
+        self._settle(parcel, lanes)
 
     async def _bury_unreadable(self, message: Message) -> None:
         """What is no event comes from a stranger or a broken disk: nobody could be given it."""
@@ -322,9 +343,8 @@ class RouteWorker:
             await message.progress()
 
     def _parcel(self, message: Message) -> _Parcel:
-        replayed = message.subject == self._names.replay(self._name)
-        event = envelope.decode(message.data)
-        if replayed:
+        event = envelope.decode_sealed(message.data)
+        if message.subject == self._replay:
             event = msgspec.structs.replace(event, replay=True)
             return _Parcel(message, f"replay/{event.id}/{message.sequence}", event, envelope.encode(event))
         return _Parcel(message, record_of(message, self._names), event, message.data)

@@ -23,6 +23,7 @@ import msgspec
 from rich.console import Console
 from rich.live import Live
 
+from agent import loop
 from agent.app import App
 from agent.configfile import load
 from agent.receiver import Receiver
@@ -53,7 +54,7 @@ def main(
     """
     console = Console()
     view: View = Json() if json else Screen(console) if _draws(console) else Lines()
-    anyio.run(_run, view, seconds)
+    loop.run(_run, view, seconds)
     return 0
 
 

@@ -251,8 +251,7 @@ class Follow:
         self._changes += sum(1 for change in changes if change.verb)
 
     def _head(self, state: State, at: datetime | None) -> Head:
-        alive = sum(1 for entry in state.entries.values() if not entry.deleted)
-        return Head(poll_id=self._task.poll.id, at=at, records=alive, parts=self._parts)
+        return Head(poll_id=self._task.poll.id, at=at, records=state.entries.alive, parts=self._parts)
 
 
 def windows(start: datetime, end: datetime, longest: timedelta) -> Iterator[tuple[datetime, datetime]]:

@@ -33,14 +33,19 @@ class Health:
         self._clock = clock
         self._tell = tell
 
-    async def note(self, watched: Watched, resource: str, ended: Ended, failures: int) -> None:
-        """Take note of a poll's end; publishes where the account's status changes. Raises LedgerUnavailable."""
+    async def note(self, watched: Watched, resource: str, ended: Ended, failures: int) -> bool:
+        """Take note of a poll's end; publishes where the account's status changes. Raises LedgerUnavailable.
+
+        Whether it is known now that the account's record holds nothing against the resource.
+        """
         at_once = ended.outcome in AT_ONCE or bool(ended.reason)
         if ended.outcome is PollOutcome.CONFLICT or (0 < failures < PATIENCE and not at_once):
-            return
+            return False
         trouble = None if ended.outcome.succeeded else ended.reason or str(ended.outcome)
         with suppress(Conflict):  # another note was taken meanwhile: the next poll looks again
             await self._record(watched, resource, trouble)
+            return trouble is None
+        return False
 
     async def _record(self, watched: Watched, resource: str, trouble: str | None) -> None:
         name = watched.connector.name

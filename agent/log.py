@@ -254,6 +254,8 @@ class FactLog:
     def _delivered(self, fact: Delivered) -> None:
         """A route fails while an event of it is being retried: one poisonous event among good ones is one line."""
         route = fact.route
+        if fact.outcome is DeliveryOutcome.DELIVERED and route not in self._failing:
+            return
         retrying = self._retrying.setdefault(route, set())
         about = {"route": route, "status": fact.status, "event": fact.event_id, "attempt": fact.attempt}
         if fact.outcome is DeliveryOutcome.RETRIED:

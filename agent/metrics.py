@@ -6,8 +6,8 @@ that travels over the bus can grow the number of series.
 """
 
 import time
-from collections.abc import Callable, Iterable
-from typing import assert_never
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple, TypeVar, assert_never, cast
 
 from prometheus_client import (
     CollectorRegistry,
@@ -53,6 +53,7 @@ LAG_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600, 3600, 21600, 86400)  # 
 ScopeFact = Polled | Scheduled | Fresh | Published | Quarantined
 AccountFact = VendorAnswered | TokenState
 RouteFact = Delivered | RouteState
+M = TypeVar("M", bound=MetricWrapperBase)
 
 
 class Metrics:
@@ -82,12 +83,12 @@ class Metrics:
     def observe(self, fact: Fact) -> None:
         """Count a fact."""
         match fact:
+            case Delivered() | RouteState():  # first, for there are most of them
+                self._routes.observe(fact)
             case Polled() | Scheduled() | Fresh() | Published() | Quarantined():
                 self._scopes.observe(fact)
             case VendorAnswered() | TokenState():
                 self._accounts.observe(fact)
-            case Delivered() | RouteState():
-                self._routes.observe(fact)
             case BusState(connected=connected):
                 self._bus.set(connected)
             case _:
@@ -109,11 +110,29 @@ class Metrics:
         return exposition.generate_latest(self._registry), exposition.CONTENT_TYPE_PLAIN_0_0_4
 
 
+class _Series:
+    """Series by metric and labels, kept once they were looked up: upstream checks the labels and takes a lock each time."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[MetricWrapperBase, tuple[str, ...]], MetricWrapperBase] = {}
+
+    def of(self, metric: M, *labels: str) -> M:
+        found = self._found.get((metric, labels))
+        if found is None:
+            found = self._found[metric, labels] = metric.labels(*labels)
+        return cast("M", found)
+
+    def forget(self) -> None:
+        """Some series have ended: all are looked up anew."""
+        self._found.clear()
+
+
 class _Scopes:
     """What is told of each resource of each account."""
 
     def __init__(self, registry: CollectorRegistry, clock: Callable[[], float]) -> None:
         self._known: set[Scope] = set()
+        self._series = _Series()
         self._clock = clock
 
         def counter(name: str, about: str, *more: str) -> Counter:
@@ -170,30 +189,32 @@ class _Scopes:
             case Polled():
                 self._polled(fact, labels)
             case Scheduled(interval=interval):
-                self._interval.labels(*labels).set(interval)
+                self._series.of(self._interval, *labels).set(interval)
             case Fresh():
-                self._success.labels(*labels).set(fact.at.timestamp())
-                self._records.labels(*labels).set(fact.records)
-                self._held.labels(*labels).set(fact.held)
+                self._series.of(self._success, *labels).set(fact.at.timestamp())
+                self._series.of(self._records, *labels).set(fact.records)
+                self._series.of(self._held, *labels).set(fact.held)
             case Published(change=change, age=age):
-                self._published.labels(*labels, change).inc()
+                self._series.of(self._published, *labels, change).inc()
                 if age is not None:
-                    self._age.labels(fact.scope.vendor).observe(max(0.0, age))  # the vendor's clock may be ahead
+                    waited = max(0.0, age)  # the vendor's clock may be ahead
+                    self._series.of(self._age, fact.scope.vendor).observe(waited)
             case Quarantined():
-                self._quarantined.labels(*labels).inc()
+                self._series.of(self._quarantined, *labels).inc()
             case _:
                 assert_never(fact)
 
     def _polled(self, fact: Polled, labels: tuple[str, str, str]) -> None:
-        self._polls.labels(*labels, fact.outcome.value).inc()
-        self._duration.labels(*labels).observe(fact.seconds)
-        self._read.labels(*labels).inc(fact.records)
+        self._series.of(self._polls, *labels, fact.outcome.value).inc()
+        self._series.of(self._duration, *labels).observe(fact.seconds)
+        self._series.of(self._read, *labels).inc(fact.records)
         if fact.outcome.succeeded:
-            self._success.labels(*labels).set(self._clock())
+            self._series.of(self._success, *labels).set(self._clock())
 
     def forget(self, scope: Scope) -> bool:
         """Whether this was the last resource of its account."""
         self._known.discard(scope)
+        self._series.forget()
         labels = {"vendor": scope.vendor, "account": scope.account}
         left = {known for known in self._known if (known.vendor, known.account) == (scope.vendor, scope.account)}
         last = all(known.resource == "account" for known in left)
@@ -213,6 +234,7 @@ class _Accounts:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._known: set[tuple[str, str]] = set()
+        self._series = _Series()
 
         def counter(name: str, about: str, *more: str) -> Counter:
             return Counter(f"vendorwire_{name}", about, (*ACCOUNT, *more), registry=registry)
@@ -239,9 +261,9 @@ class _Accounts:
             return
         match fact:
             case VendorAnswered(status=status, remaining=remaining):
-                self._requests.labels(*account, status if _is_http_status(status) else "error").inc()
+                self._series.of(self._requests, *account, status if _is_http_status(status) else "error").inc()
                 if remaining is not None:
-                    self._remaining.labels(*account).set(remaining)
+                    self._series.of(self._remaining, *account).set(remaining)
             case TokenState():
                 self._token(fact)
             case _:
@@ -258,16 +280,25 @@ class _Accounts:
             self._renewals.labels(*account, fact.renewal).inc()
 
     def forget(self, *account: str) -> None:
+        self._series.forget()
         self._known.discard((account[0], account[1]))
         for metric in (self._requests, self._renewals, self._remaining, self._expires, self._healthy):
             metric.remove_by_labels(dict(zip(ACCOUNT, account, strict=True)))
+
+
+class _Deliveries(NamedTuple):
+    """One route's own series: to look them up by their labels would cost more than to count."""
+
+    outcomes: Mapping[DeliveryOutcome, Counter]
+    duration: Histogram
+    lag: Histogram
 
 
 class _Routes:
     """What is told of each route."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._known: set[str] = set()
+        self._known: dict[str, _Deliveries] = {}
 
         def histogram(name: str, about: str, buckets: tuple[float, ...]) -> Histogram:
             return Histogram(f"vendorwire_{name}", about, ("route",), buckets=buckets, registry=registry)
@@ -285,21 +316,19 @@ class _Routes:
         self._dead = gauge("dead_letters", "Events that could not be delivered.")
 
     def declare(self, route: str) -> None:
-        self._known.add(route)
-        for outcome in DeliveryOutcome:
-            self._deliveries.labels(route, outcome.value)
-        self._duration.labels(route)
-        self._lag.labels(route)
+        outcomes = {outcome: self._deliveries.labels(route, outcome.value) for outcome in DeliveryOutcome}
+        self._known[route] = _Deliveries(outcomes, self._duration.labels(route), self._lag.labels(route))
 
     def observe(self, fact: RouteFact) -> None:
-        if fact.route not in self._known:
+        known = self._known.get(fact.route)
+        if known is None:
             return
         match fact:
-            case Delivered(route=route):
-                self._deliveries.labels(route, fact.outcome.value).inc()
-                self._duration.labels(route).observe(fact.seconds)
+            case Delivered():
+                known.outcomes[fact.outcome].inc()
+                known.duration.observe(fact.seconds)
                 if fact.lag is not None:
-                    self._lag.labels(route).observe(max(0.0, fact.lag))  # two machines' clocks
+                    known.lag.observe(max(0.0, fact.lag))  # two machines' clocks
             case RouteState(route=route):
                 self._pending.labels(route).set(fact.pending)
                 self._open.labels(route).set(fact.circuit_open)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from datetime import datetime
 
 from agent.feeding import Follow
+from agent.known import Known
 from agent.outcomes import Ended
-from agent.reading import Bytes
 from agent.sweeping import Sweep
 from agent.watched import Task, Watched
 from events.ledger import Conflict, Ledger
@@ -21,7 +21,7 @@ class Poller:
         self._ledger = ledger
         self._clock = clock
         self._tell = tell
-        self._bytes: dict[Scope, Bytes] = {}
+        self._known: dict[Scope, Known] = {}
         self._turns: dict[Scope, int] = {}  # how often each was polled
 
     async def poll(self, watched: Watched, resource: str) -> Ended:
@@ -48,4 +48,4 @@ class Poller:
         turn = self._turns.get(scope, 0)
         self._turns[scope] = turn + 1
         task = Task(self._ledger, watched, resource, self._clock(), turn, self._tell)
-        return Follow(task) if task.resource.feed else Sweep(task, self._bytes.setdefault(scope, Bytes()))
+        return Follow(task) if task.resource.feed else Sweep(task, self._known.setdefault(scope, Known()))

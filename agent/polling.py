@@ -5,26 +5,26 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import anyio
-import msgspec
 
 from agent.health import Health
+from agent.leases import LeaseLost, Leases
 from agent.outcomes import Ended
 from agent.poller import Poller
 from agent.pulse import Pulse
 from agent.watched import Watched
-from events.jetstream.connection import Bus, beside
-from events.jetstream.errors import ApiError, BusError, BusRefused, BusUnavailable
+from events.jetstream.connection import Bus
+from events.jetstream.errors import ApiError, BusError, BusRefused
 from events.jetstream.pull import ConsumerGone
-from events.jetstream.schedule import BEAT, LEASE, Due, Schedule, Tick
+from events.jetstream.schedule import Due, Schedule, Tick
 from events.ledger import LedgerRefused, LedgerUnavailable
 from schemas.changes import Scope
 from schemas.facts import Fact, Polled, PollOutcome, Scheduled
 
 AT_ONCE = 256  # polls in hand per agent: they mostly wait, and those of a hanging vendor must not hold up the others
-GLANCE = 0.5  # seconds between two looks whether the agent is to stop
+PAUSE = 0.5  # seconds until ticks are taken again that cannot be taken now
+QUIET = 5.0  # seconds without a tick after which the loop shows that it lives
 LONGEST_BACKOFF = 900.0  # seconds between polls of what keeps failing
 THROTTLED_PAUSE = 60.0  # seconds, where a vendor that throttles does not say how long
 UNAUTHORIZED_PAUSE = 60.0
@@ -36,21 +36,11 @@ OVERDUE = timedelta(
 )  # a plan older than this will not fire by itself: the server had no room for the tick, say
 FOR_EVER = timedelta(days=3650)
 CHECK_EVERY = 20.0  # seconds between two looks for lost schedules
+LOOK_EVERY = 900.0  # seconds between two looks whether an account that is well is told as well
 UNKNOWN_HERE = 10.0  # seconds until a tick for an account this agent does not know is offered again
 GIVE_UP_UNKNOWN = 6  # offers of such a tick
 
 log = logging.getLogger("vendorwire.polling")
-
-
-class _Lease(msgspec.Struct, frozen=True):
-    """A tick in our hand, by its sequence, which the server gives to nobody else `until` then (on the monotonic clock)."""
-
-    sequence: int
-    until: float
-
-
-class LeaseLost(Exception):
-    """This process or its bus stood still for so long that another agent may have the tick."""
 
 
 class Polling:
@@ -79,13 +69,17 @@ class Polling:
         self._pulse = pulse
         self._tell = tell
         self._rng = rng
-        self._in_hand: dict[Scope, _Lease] = {}
+        self._leases = Leases(bus, schedule)
+        self._planned: dict[Scope, datetime] = {}  # for when, as far as this agent knows
+        self._looked: dict[Scope, float] = {}  # when the account's health was last looked at
         self._stopping = False
+        self._taking = anyio.CancelScope()
         self._trouble = ""
 
     def stop(self) -> None:
         """Take no more ticks; `run` ends when the polls in hand are abandoned by cancelling it."""
         self._stopping = True
+        self._taking.cancel()
 
     async def run(self) -> None:
         """Poll whatever falls due, until stopped. Polls outlive a lost bus: their ticks are given back on its return."""
@@ -93,17 +87,19 @@ class Polling:
             self._tell(Scheduled(scope=scope, interval=entry.connector.interval(resource).total_seconds()))
         self._pulse.expect("polling", within=60)
         async with anyio.create_task_group() as polls:
+            polls.start_soon(self._leases.keep)
             while not self._stopping:
                 self._pulse.beat("polling")
-                with anyio.move_on_after(GLANCE):
+                with anyio.move_on_after(PAUSE):
                     await self._bus.ready()
                 if not self._bus.connected:
                     continue
                 try:
-                    await self._take(polls.start_soon)
+                    with anyio.CancelScope() as self._taking:
+                        await self._take(polls.start_soon)
                 except BusRefused as refused:
                     self._warn(f"ticks cannot be taken: {refused}")
-                    await anyio.sleep(GLANCE)
+                    await anyio.sleep(PAUSE)
                 except (BusError, ConsumerGone) as lost:
                     log.debug("taking ticks starts again: %s", lost)
                     await anyio.sleep(0.2)
@@ -145,23 +141,33 @@ class Polling:
             elif not any(".poll." in subject for subject in subjects):
                 # At start: it may have been made for a longer interval than is configured now.
                 longest = max(interval, timedelta(seconds=LONGEST_BACKOFF)) * 1.2 if forget else FOR_EVER
-                if await self._schedule.straighten(scope, now, now - OVERDUE, now + longest):
-                    log.warning("a poll that did not fall due is planned anew", extra={"scope": str(scope)})
+                await self._straighten(scope, now, longest)
         if forget:
             await self._schedule.forget(
                 [name for scope in known if scope not in self._watched for name in known[scope]]
             )
+
+    async def _straighten(self, scope: Scope, now: datetime, longest: timedelta) -> None:
+        """Plan anew what is overdue or too far ahead. What is known to be planned is not looked at before its time."""
+        earliest, latest = now - OVERDUE, now + longest
+        known = self._planned.get(scope)
+        if known is None or not earliest <= known <= latest:
+            known = await self._schedule.planned(scope)
+        if known is not None and earliest <= known <= latest:
+            self._planned[scope] = known
+        elif await self._schedule.straighten(scope, now, earliest, latest):
+            log.warning("a poll that did not fall due is planned anew", extra={"scope": str(scope)})
 
     async def _take(self, start: Callable[..., object]) -> None:
         await self._schedule.ensure()
         async with self._schedule.ticks() as ticks:
             while not self._stopping:
                 self._pulse.beat("polling")
-                room = AT_ONCE - len(self._in_hand)
+                room = AT_ONCE - len(self._leases)
                 if room <= 0:
-                    await anyio.sleep(GLANCE)
+                    await anyio.sleep(PAUSE)
                     continue
-                for tick in await ticks.take(room, GLANCE):
+                for tick in await ticks.take(room, QUIET):
                     start(self._poll, tick)
 
     async def _poll(self, tick: Tick) -> None:
@@ -169,12 +175,15 @@ class Polling:
         if tick.scope not in self._watched:
             await self._pass_on(tick)
             return
-        if tick.scope in self._in_hand:
-            await self._wait_in_line(tick)
+        if (other := self._leases.of(tick.scope)) is not None:
+            await self._wait_in_line(tick, other)
             return
-        self._renew(tick)
-        try:
+        with self._leases.taken(tick):
             await self._lease(tick)
+
+    async def _lease(self, tick: Tick) -> None:
+        try:
+            await self._work(tick)
         except LedgerRefused as refused:  # reading on would spend the vendor's quota for nothing
             self._warn(f"what polls find cannot be stored: {refused}")
             await self._give_back(tick, seconds=REFUSED_PAUSE)
@@ -188,8 +197,6 @@ class Polling:
             with anyio.move_on_after(1, shield=True):
                 await self._give_back(tick, seconds=0)
             raise
-        finally:
-            del self._in_hand[tick.scope]
 
     def _warn(self, trouble: str) -> None:
         """Once for each trouble, not at each attempt."""
@@ -197,29 +204,32 @@ class Polling:
             log.warning("%s", trouble)
         self._trouble = trouble
 
-    async def _wait_in_line(self, tick: Tick) -> None:
+    async def _wait_in_line(self, tick: Tick, other: Tick) -> None:
         """A tick that comes while our poll of its resource still runs; mostly that one is just about to end."""
-        if tick.message.sequence != self._in_hand[tick.scope].sequence:  # else it is in our hand already
+        if tick.message.sequence != other.message.sequence:  # else it is in our hand already
             await self._give_back(tick, min(0.05 * 2.0 ** min(tick.message.delivered, 10), LONGEST_WAIT_IN_LINE))
 
-    async def _lease(self, tick: Tick) -> None:
+    async def _work(self, tick: Tick) -> None:
+        started = datetime.now(UTC)
         if not await self._schedule.begin(tick):
             return  # another tick has taken this one's place
-        started = datetime.now(UTC)
         entry, resource = self._watched[tick.scope]
-        async with beside(partial(self._hold, tick)):
-            ended, failures = await self._guarded(entry, resource, tick.due.failures)
+        with self._leases.working(tick):
+            ended = await self._guarded(entry, resource)
+            failures = 0 if ended.outcome.succeeded else tick.due.failures + 1
+            well = await self._noted(tick, ended, failures)
         wait = self._wait(ended, entry.connector.interval(resource).total_seconds(), failures)
         at = max(started + timedelta(seconds=wait), datetime.now(UTC))
-        await self._schedule.finish(tick, at, Due(failures=failures))
+        await self._schedule.finish(tick, at, Due(failures=failures, well=well))
+        self._planned[tick.scope] = at
         self._trouble = ""
 
-    async def _guarded(self, entry: Watched, resource: str, failed: int) -> tuple[Ended, int]:
-        """How the poll ended, and how many have failed in a row with it."""
+    async def _guarded(self, entry: Watched, resource: str) -> Ended:
+        """How the poll ended."""
         started = time.monotonic()
         scope = entry.scope(resource)
         try:
-            ended = await self._poller.poll(entry, resource)
+            return await self._poller.poll(entry, resource)
         except (BusError, LedgerUnavailable):
             raise
         except Exception:  # a bug in one connector must not stop the other accounts
@@ -227,35 +237,28 @@ class Polling:
             ended = Ended(outcome=PollOutcome.UNREADABLE, detail="an unforeseen failure: see the log")
             seconds = time.monotonic() - started
             self._tell(Polled(scope=scope, outcome=ended.outcome, seconds=seconds, detail=ended.detail))
-        failures = 0 if ended.outcome.succeeded else failed + 1
+            return ended
+
+    async def _noted(self, tick: Tick, ended: Ended, failures: int) -> bool:
+        """Whether the account's health, as all agents know it, says nothing against this resource.
+
+        What the poll before has made sure of is not looked at again, unless that poll may have ended otherwise than it
+        planned, or was long ago.
+        """
+        entry, resource = self._watched[tick.scope]
+        now, first = time.monotonic(), tick.message.delivered == 1
+        looked = self._looked.get(tick.scope, float("-inf"))
+        if ended.outcome.succeeded and tick.due.well and first and now - looked < LOOK_EVERY:
+            return True
         try:
-            await self._health.note(entry, resource, ended, failures)
+            well = await self._health.note(entry, resource, ended, failures)
         except (BusError, LedgerUnavailable):
             raise
-        except Exception:  # nor one in telling of it
-            log.exception("the health of %s could not be noted", scope)
-        return ended, failures
-
-    async def _hold(self, tick: Tick) -> None:
-        """Say "in progress" for as long as the poll lasts, and keep the schedule's place. Raises LeaseLost."""
-        while True:
-            for _ in range(100):
-                await anyio.sleep(BEAT)
-                if self._has_lost(tick):
-                    raise LeaseLost
-                try:
-                    await tick.message.progress()
-                    self._renew(tick)
-                except BusUnavailable:
-                    await self._bus.ready()
-            await self._schedule.hold(tick)
-
-    def _renew(self, tick: Tick) -> None:
-        self._in_hand[tick.scope] = _Lease(tick.message.sequence, time.monotonic() + LEASE.total_seconds())
-
-    def _has_lost(self, tick: Tick) -> bool:
-        lease = self._in_hand.get(tick.scope)
-        return lease is not None and lease.sequence == tick.message.sequence and time.monotonic() > lease.until
+        except Exception:  # no bug in telling of it must stop the others either
+            log.exception("the health of %s could not be noted", tick.scope)
+            return False
+        self._looked[tick.scope] = now
+        return well
 
     async def _pass_on(self, tick: Tick) -> None:
         """An account this agent does not know: perhaps another agent with newer configuration does."""
@@ -265,7 +268,7 @@ class Polling:
             await self._give_back(tick, seconds=UNKNOWN_HERE)
 
     async def _give_back(self, tick: Tick, seconds: float) -> None:
-        if self._has_lost(tick):
+        if self._leases.has_lost(tick):
             return
         try:
             await tick.message.retry(seconds)

@@ -1,18 +1,20 @@
 """One poll's reading: items in, changes out. Cheapest test first: the same bytes as last time need no decoding, the same
 digest needs no look at the stored record; only a real difference fetches it and is compared field by field."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 import msgspec
-import xxhash
 
+from agent.known import Known, SeenPage, seen_page
+from agent.recognised import KeySet, Recognised
 from agent.vouching import Vouch, vouched
 from connectors.base import Page, Resource
 from connectors.decoding import what_is_wrong
 from connectors.errors import Unreadable
 from events.diff import Stored, Unknown, decide, deleted, digest, redact, restated
 from events.ledger import BATCH, Head, Ledger, Poll, State, messages
+from events.packed import NO_ROW
 from events.subjects import fits
 from schemas.changes import Change
 from schemas.envelope import CloudEvent
@@ -20,32 +22,6 @@ from schemas.records import Record
 
 TOGETHER = 100  # records decided on one look at the ledger
 LARGEST = 256 * 1024  # bytes of an item: its event holds it up to three times and must fit into a message of 1 MiB
-
-
-class Bytes:
-    """The bytes each record was last read in: fingerprint → key and version. A cache; losing it costs a decoding.
-
-    `cursors`: part → the newest vendor time among all that was decoded. Bytes that are known are not decoded again, so this
-    is kept here even where the poll that decoded them failed.
-    """
-
-    def __init__(self) -> None:
-        self.cursors: dict[str, datetime] = {}
-        self._records: dict[int, tuple[str, int]] = {}
-        self._fingerprints: dict[str, int] = {}
-
-    def get(self, fingerprint: int) -> tuple[str, int] | None:
-        return self._records.get(fingerprint)
-
-    def put(self, fingerprint: int, key: str, version: int) -> None:
-        before = self._fingerprints.get(key)
-        if before is not None and before != fingerprint:
-            self._records.pop(before, None)
-        self._fingerprints[key] = fingerprint
-        self._records[fingerprint] = (key, version)
-
-    def forget(self, key: str) -> None:
-        self._records.pop(self._fingerprints.pop(key, 0), None)
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +39,8 @@ class _Item(msgspec.Struct, frozen=True):
     made_at: datetime | None  # these two are kept here because the record's own may be redacted
     changed_at: datetime | None
     fingerprint: int
-    again: bool  # this poll has read the record's stored state already
+    again: bool  # this poll has read another copy of it already
+    baseline: "Baseline | None"
 
 
 class Baseline(msgspec.Struct, frozen=True):
@@ -85,7 +62,7 @@ class Reading:
         self,
         ledger: Ledger,
         state: State,
-        seen_bytes: Bytes,
+        known: Known,
         rules: Rules,
         poll: Poll,
         published: Callable[[CloudEvent], None],
@@ -93,7 +70,7 @@ class Reading:
     ) -> None:
         self.state = state
         self.poll = poll
-        self.seen: set[str] = set()
+        self.seen = KeySet(state.entries)
         self.records = 0
         self.unreadable = 0
         self.changes = 0
@@ -101,54 +78,91 @@ class Reading:
         self.unread: set[str] = set()  # keys of records that cannot be read and of which nothing is stored
         self.blind = False  # an item did not even show its key: what is missing cannot be told
         self._ledger = ledger
-        self._bytes = seen_bytes
+        self._known = known
+        known.begin(state.entries)
         self._rules = rules
         self._published = published
         self._quarantined = quarantined
+        self._different: dict[str, _Item] = {}
         self._pending: dict[str, Change] = {}
         self._fresh: dict[str, int] = {}  # key → fingerprint, remembered once committed
-        self._newest: dict[str, datetime] = {}
         self._withheld: dict[str, Change] = {}
-        self._open: set[str] = set()  # keys whose stored state is not the last one read: known bytes are news for them
+        self._pages: list[SeenPage] = []  # known once what is pending is committed
 
     def cursor(self, part: str) -> datetime | None:
         """The newest vendor time read from a part, by this poll or before."""
-        return self._bytes.cursors.get(part)
+        return self._known.cursors.get(part)
 
     async def page(self, page: Page, part: str | None, baseline: Baseline | None) -> None:
         """Take in one page of a part; None for what was looked up, which says nothing of how far a part was read.
 
         `baseline` is None where this part has never been read to the end.
         """
-        seed = xxhash.xxh3_64_intdigest(page.context.encode())
-        different: dict[str, _Item] = {}
-        newest: datetime | None = None
+        items = self._known.items(page)
+        self.records += len(items)
+        if not page.timed and items.runs is not None and self._known.is_whole(items):
+            self.seen.add_runs(items.runs)
+            return
+        decoded = list(self._decoded(page, items, baseline))
         in_doubt = []
-        for raw in page.items:
-            self.records += 1
-            fingerprint = 0
-            if not page.timed:
-                fingerprint = xxhash.xxh3_64_intdigest(raw, seed)
-                known = self._bytes.get(fingerprint)
-                if known is not None and self._is_current(*known):
-                    self.seen.add(known[0])
-                    continue
-            item = self._decode(page, raw, fingerprint)
-            if item is None:
-                continue
-            newest = later(newest, item.changed_at)
+        for item in decoded:
             if page.in_doubt is not None and page.in_doubt(item.record):
                 in_doubt.append(item)
-                self._open.add(item.key)  # another copy on this page that is known is to be looked at too
+                self._known.doubt(item.key)
             else:
-                self._sort(item, different)
+                self._sort(item)
         for item in await self._second_look(page, in_doubt):
-            self._sort(item, different)
-        await self._take(list(different.values()), baseline)
+            self._sort(item)
+        self._move_on(part, max((item.changed_at for item in decoded if item.changed_at), default=None))
+        if len(self._different) >= TOGETHER:
+            await self.settle()
+        elif not self._pending and not self._different:
+            self._note_pages()
+
+    async def settle(self) -> None:
+        """Decide on what was read and is not what the index knows. To be called once everything is read, at the latest."""
+        items = list(self._different.values())
+        self._different.clear()
+        for start in range(0, len(items), TOGETHER):
+            some = items[start : start + TOGETHER]
+            await self._make_room(len(some))  # before the look at the ledger, which a commit would make out of date
+            known = [item.key for item in some if item.key in self.state.entries]
+            stored = await self.stored(known) if known else {}
+            for item in some:
+                self._decide(item, stored.get(item.key))
+
+    def _decoded(self, page: Page, items: Recognised, baseline: Baseline | None) -> Iterator[_Item]:
+        """The items of a page that are not known by their bytes, and can be read. The others are seen."""
+        if page.timed:
+            yield from filter(None, (self._decode(page, items, at, 0, baseline) for at in range(len(items))))
+            return
+        news = items.news()
+        unknown = set(news)
+        self.seen.add_rows([row for at, row in enumerate(items.rows) if at not in unknown] if news else items.rows)
+        readable = 0
+        keys = {}
+        for at in news:
+            item = self._decode(page, items, at, items.prints[at], baseline)
+            if item is not None:
+                readable += 1
+                if items.rows[at] == NO_ROW:
+                    keys[at] = item.key
+                yield item
+        seen = seen_page(items, keys)
+        if seen is not None and readable == len(news):
+            self._pages.append(seen)
+
+    def _note_pages(self) -> None:
+        """Nothing is pending: what was read is known."""
+        for page in self._pages:
+            self._known.note(page)
+        self._pages.clear()
+
+    def _move_on(self, part: str | None, newest: datetime | None) -> None:
+        """Keep how far a part was read. Never ahead of now: a date in the far future must not hide what comes."""
         if part is not None and newest is not None:
-            # Never ahead of now: a date in the far future must not hide what comes.
             newest = min(newest, self.poll.observed_at)
-            self._bytes.cursors[part] = max(newest, self._bytes.cursors.get(part, newest))
+            self._known.cursors[part] = max(newest, self._known.cursors.get(part, newest))
 
     @property
     def withheld(self) -> int:
@@ -183,15 +197,11 @@ class Reading:
         """Whether there are changes to commit."""
         return bool(self._pending)
 
-    def alive_keys(self) -> list[str]:
-        """The keys of the records that were there when the poll began, or were committed since."""
-        return [key for key, entry in self.state.entries.items() if not entry.deleted]
-
     def alive(self) -> int:
         """How many records there are once what is pending is committed."""
         came = sum(1 for change in self._pending.values() if change.before is None)
         went = sum(1 for change in self._pending.values() if change.after is None)
-        return len(self.alive_keys()) + came - went
+        return self.state.entries.alive + came - went
 
     async def flush(self, head: Head | None = None) -> None:
         """Commit what is pending; without a head, as a correct prefix under the head there is."""
@@ -203,16 +213,10 @@ class Reading:
             self._published(event)
         self.changes += sum(1 for change in changes if change.verb)
         for change in changes:
-            if change.after is None:
-                self._bytes.forget(change.key)
-            elif change.key in self._fresh:
-                self._bytes.put(self._fresh.pop(change.key), change.key, change.version)
+            if change.key in self._fresh:
+                self._known.put(change.key, self._fresh.pop(change.key))
         self._pending.clear()
-        self._open.clear()
-
-    def _is_current(self, key: str, version: int) -> bool:
-        entry = self.state.entries.get(key)
-        return entry is not None and entry.version == version and key not in self._open
+        self._note_pages()
 
     async def _second_look(self, page: Page, items: Sequence[_Item]) -> list[_Item]:
         """The items in doubt after a look at what else is known of them."""
@@ -224,66 +228,59 @@ class Reading:
         pairs = zip(items, kept, strict=True)
         return [msgspec.structs.replace(item, record=record) for item, record in pairs if record is not None]
 
-    def _decode(self, page: Page, raw: msgspec.Raw, fingerprint: int) -> _Item | None:
-        key = ""
+    def _decode(
+        self, page: Page, items: Recognised, at: int, fingerprint: int, baseline: Baseline | None
+    ) -> _Item | None:
+        key, raw = "", items[at]
         try:
-            key = page.key_of(raw)
+            key = items.key(at)
             _check_size(key, raw)
             record = page.to_record(raw)
         except (Unreadable, msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as error:
             self._quarantine(key, error)
             return None
-        again = key in self.seen and key not in self._newest
-        self.seen.add(key)
+        again = not self.seen.add(key)
         kept = redact(record, self._rules.redact)
-        return _Item(key, kept, record.made_at, record.changed_at, fingerprint, again)
+        return _Item(key, kept, record.made_at, record.changed_at, fingerprint, again, baseline)
 
     def _quarantine(self, key: str, error: Exception) -> None:
         """Tell that it cannot be read; what is stored of it stays."""
         self._quarantined(key, unreadable_place(error))
         self.unreadable += 1
         self.blind = self.blind or not key
-        self.seen.add(key)
+        if self.seen.add(key):
+            self._known.newest.put(key, 0.0)  # what another poll read of it says nothing of the copies to come
         if key and key not in self.state.entries:
             self.unread.add(key)
 
-    def _sort(self, item: _Item, different: dict[str, _Item]) -> None:
-        """Into `different` what needs a look at the stored record. An older copy of what this poll has read counts nothing."""
-        key, newest = item.key, self._newest.get(item.key)
+    def _sort(self, item: _Item) -> None:
+        """Set aside what needs a look at the stored record. An older copy of what this poll has read counts nothing."""
+        key = item.key
         self.last_heard = later(self.last_heard, item.record.heard_at)
-        if newest is not None and item.changed_at is not None and item.changed_at < newest:
-            return
         if item.changed_at is not None:
-            self._newest[key] = item.changed_at
+            changed_at = item.changed_at.timestamp()
+            if item.again and changed_at < self._known.newest.get(key):
+                return
+            self._known.newest.put(key, changed_at)
         entry = self.state.entries.get(key)
         if entry is not None and not entry.deleted and entry.digest == digest(item.record):
-            different.pop(key, None)
+            self._different.pop(key, None)
             self._pending.pop(key, None)
             self._withheld.pop(key, None)
-            self._open.discard(key)
             if item.fingerprint:
-                self._bytes.put(item.fingerprint, key, entry.version)
+                self._known.put(key, item.fingerprint)
         else:
-            different[key] = item
-            self._open.add(key)
+            earlier = self._different.get(key)  # a copy in its place is as new to this poll as that one was
+            self._different[key] = msgspec.structs.replace(item, again=earlier.again) if earlier else item
+            self._known.doubt(key)
 
-    async def _take(self, items: Sequence[_Item], baseline: Baseline | None) -> None:
-        for start in range(0, len(items), TOGETHER):
-            some = items[start : start + TOGETHER]
-            await self._make_room(len(some))  # before the look at the ledger, which a commit would make out of date
-            known = [item.key for item in some if item.key in self.state.entries]
-            stored = await self.stored(known) if known else {}
-            for item in some:
-                self._decide(item, stored.get(item.key), baseline)
-
-    def _decide(self, item: _Item, stored: Stored | None, baseline: Baseline | None) -> None:
+    def _decide(self, item: _Item, stored: Stored | None) -> None:
         if item.again and stored is not None and _is_older(item, stored):
-            self._open.discard(item.key)
             return
         if self._rules.resource.sudden and stored is not None and _lost_its_times(item, stored):
             self._quarantine(item.key, Unreadable("no sign of life is told of it any more"))
             return
-        change = decide(item.key, stored, item.record, self._rules.resource.changes, self._unknown(item, baseline))
+        change = decide(item.key, stored, item.record, self._rules.resource.changes, self._unknown(item))
         entry = self.state.entries.get(item.key)
         if change is None and stored is not None and entry is not None and entry.digest != digest(item.record):
             # equal, but kept otherwise: by an older release, or before a redaction
@@ -299,10 +296,9 @@ class Reading:
         self._pending[item.key] = change
         if item.fingerprint:
             self._fresh[item.key] = item.fingerprint
-        self._open.add(item.key)
 
-    def _unknown(self, item: _Item, baseline: Baseline | None) -> Unknown:
-        pending = self._pending.get(item.key)
+    def _unknown(self, item: _Item) -> Unknown:
+        pending, baseline = self._pending.get(item.key), item.baseline
         silent = pending is not None and pending.version == 1 and pending.verb is None
         if baseline is None or silent or item.key in baseline.unread:
             return Unknown(silent=self._rules.first_sync == "baseline", first=True)

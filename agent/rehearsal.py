@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 import msgspec
 
 from events.diff import Stored
+from events.index import Index
 from events.ledger import Head, Ledger, Poll, State, entry_of, events_of
 from schemas.changes import Change, Scope
 from schemas.envelope import CloudEvent
@@ -51,4 +52,4 @@ class RehearsalLedger:
 
 
 def _apart(state: State) -> State:
-    return msgspec.structs.replace(state, entries=dict(state.entries))
+    return msgspec.structs.replace(state, entries=Index(state.entries.items()))

@@ -6,8 +6,9 @@ from functools import partial
 
 import msgspec
 
+from agent.known import Known
 from agent.outcomes import Ended, VendorStale, failed
-from agent.reading import Baseline, Bytes, Reading, Rules, later
+from agent.reading import Baseline, Reading, Rules, later
 from agent.vouching import Vouch
 from agent.watched import Task
 from connectors.base import Query
@@ -25,14 +26,15 @@ MOST_LOOK_UPS = 100  # requests of one sweep that ask for records by id
 
 
 class Sweep:
-    """One poll of a set of records. `known`: the bytes they were last read in."""
+    """One poll of a set of records. `known`: what is remembered of them since the last."""
 
-    def __init__(self, task: Task, known: Bytes) -> None:
+    def __init__(self, task: Task, known: Known) -> None:
         self._task = task
         self._connector = task.connector
         self._name = task.name
         self._resource = task.resource
-        self._bytes = known
+        self._known = known
+        self._api = task.api.remembering(known)
         self._now = task.now
         self._failures = task.failures
         self._parts: dict[str, Part] = {}
@@ -51,6 +53,7 @@ class Sweep:
                 await self._part(reading, part)
         except VendorError as error:
             self._failures.append(error)
+        await reading.settle()
         if self._swept and not reading.blind:
             await self._missing(reading)
         stale_at = state.head.stale_at
@@ -78,7 +81,7 @@ class Sweep:
             patience = self._connector.patience(self._name) if by != self._name else None
             vouch = Vouch(by=watched.scope(by), kind=kind, every=every, patience=patience)
         rules = Rules(resource=resource, first_sync=watched.first_sync, redact=watched.redact, vouch=vouch)
-        return Reading(task.ledger, state, self._bytes, rules, task.poll, task.published, task.quarantined)
+        return Reading(task.ledger, state, self._known, rules, task.poll, task.published, task.quarantined)
 
     async def _part(self, reading: Reading, part: str) -> None:
         """Read one part. A failure of this part alone is kept and the others go on; any other failure is raised."""
@@ -87,7 +90,7 @@ class Sweep:
         query = Query(resource=self._name, part=part, since=since, whole=self._is_whole(known), now=self._now)
         listed, records, unreadable = len(reading.seen), reading.records, reading.unreadable
         try:
-            async for page in self._connector.read(self._task.api, query):
+            async for page in self._connector.read(self._api, query):
                 await reading.page(page, part, self._baseline(query, known))
             if query.whole and reading.records - records == reading.unreadable - unreadable > 0:
                 raise Unreadable(f"none of the {reading.records - records} records listed can be read")
@@ -134,7 +137,7 @@ class Sweep:
         """
         patience = self._connector.patience(self._name) or timedelta(0)
         fleet = Fleet(
-            size=len(reading.seen.union(reading.alive_keys())),
+            size=len(reading.seen) + len(reading.seen.missing()),
             looked_at=len(reading.seen),
             silent=reading.withheld,
             last_heard=reading.last_heard,
@@ -165,7 +168,7 @@ class Sweep:
 
     async def _absent(self, reading: Reading) -> dict[str, list[str]]:
         """The keys each swept part should have listed and did not, asked for by id where the vendor can be."""
-        unseen = [key for key in reading.alive_keys() if key not in reading.seen]
+        unseen = reading.seen.missing()
         absent: dict[str, list[str]] = {query.part: [] for query in self._swept}
         for start in range(0, len(unseen), LOOK_AT):
             stored = await reading.stored(unseen[start : start + LOOK_AT])
@@ -193,6 +196,7 @@ class Sweep:
         if asked:
             async for page in self._connector.look_up(self._task.api, query, asked):
                 await reading.page(page, None, self._baseline(query, self._parts[query.part]))
+            await reading.settle()
 
     def _ended(self, reading: Reading, head: Head) -> Ended:
         if self._failures:

@@ -25,6 +25,7 @@ from events.tokens import Held, MemoryTokenStore, Moved, Taken, TokenStore
 from schemas.facts import TokenState
 
 GLANCE = 5.0  # seconds; how often the background renewal looks whether a token has come
+GLANCE_AT_FRESH = 60.0  # the same, while there is one that is not due: only another with a shorter life is due earlier
 LOOK_AGAIN = 0.2  # seconds between two looks whether the agent that signs in is done
 PATIENCE = 40.0  # seconds of such looks: longer than any claim lasts
 BUS_PAUSE = 1.0  # seconds until the store is asked again while the token still serves without it
@@ -111,7 +112,7 @@ class TokenKeeper:
                 except Exception as error:  # noqa: BLE001 - it must not end the agent, and all its other accounts
                     self._telling.stumbled(error)
                     self._standing.be_quiet(REFUSED_QUIET, Unavailable("an unforeseen failure: see the log"))
-            await self._sleep(min(max(wait, 1.0), GLANCE))
+            await self._sleep(min(max(wait, 1.0), GLANCE_AT_FRESH if self._standing.is_fresh else GLANCE))
 
     def learn(self, held: Held) -> None:
         """What some agent, this one or another, has stored; passed over where it is older than what is known."""

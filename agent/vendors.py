@@ -61,7 +61,7 @@ def scope(connector: Connector, resource: str) -> Scope:
 def _account(
     config: Config,
     connector: Connector,
-    http: httpx.AsyncClient,
+    http: httpx.AsyncBaseTransport,
     tell: Callable[[Fact], None],
     rng: random.Random,
     shelf: Shelf,

@@ -3,10 +3,12 @@
 `Api` is what connectors read with.
 """
 
+import copy
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar, cast
+from urllib.parse import urlencode
 
 import httpx
 import msgspec
@@ -16,7 +18,8 @@ from connectors.budget import Pacer
 from connectors.decoding import decode
 from connectors.errors import AuthRefused, Forbidden, Misconfigured, NothingThere, Throttled, VendorError
 from connectors.grants import Grants
-from connectors.http import DEADLINE, MAX_BYTES, UNSENDABLE, Sender, told
+from connectors.http import DEADLINE, KNOWN, MAX_BYTES, UNSENDABLE, IsKnown, Pieces, Sender, nothing_is_known, told
+from connectors.listing import Keys, Listed, Listing, Memory, NoMemory
 from connectors.statuses import Refuses, by_status, said_by
 from schemas.settings import MissingReferenceError
 
@@ -45,7 +48,7 @@ class Api:
         self,
         vendor: Vendor,
         credentials: Credentials,
-        http: httpx.AsyncClient,
+        http: httpx.AsyncBaseTransport,
         pacer: Pacer,
         on_answer: Callable[[str, float | None], None],
         *,
@@ -63,6 +66,13 @@ class Api:
         self._wall = wall
         self._remembered: dict[str, tuple[float, Any]] = {}
         self._grants = Grants(clock)
+        self._memory: Memory = NoMemory()
+
+    def remembering(self, memory: Memory) -> "Api":
+        """The same way to the vendor, for listings whose pages are remembered there."""
+        other = copy.copy(self)
+        other._memory = memory  # noqa: SLF001  # it is one of us
+        return other
 
     async def get(
         self,
@@ -89,6 +99,42 @@ class Api:
                 raise
             return forbidden
         return decode(reply.content, decoder, told(reply.request))
+
+    async def listing(self, listing: Listing[T], params: Sequence[tuple[str, str]] = ()) -> Listed:
+        """GET a page of a listing. Raises VendorError.
+
+        One whose bytes are remembered is not decoded, nor looked at for failures again: those were not remembered.
+        """
+        pieces: Pieces = ()
+        fingerprint = b""
+
+        def is_known(found: Pieces) -> bool:
+            nonlocal pieces, fingerprint
+            fingerprint = listing.fingerprint(found)
+            known = self._memory.knows(fingerprint)
+            pieces = found if known else ()
+            return known
+
+        try:
+            reply = await self._ask(lambda: httpx.Request("GET", self._url(listing.path, params)), is_known)
+        except NothingThere:
+            if listing.absent is None:
+                raise
+            return listing.absent
+        except Forbidden:
+            if listing.forbidden is None:
+                raise
+            return listing.forbidden
+
+        def read() -> Listed:
+            content = b"".join(pieces) if KNOWN in reply.extensions else reply.content
+            return listing.page(decode(content, listing.decoder, told(reply.request)))
+
+        return self._memory.listed(fingerprint, read, listing.key_of, listing.context)
+
+    def keys(self) -> Keys:
+        """A set of keys with nothing in it, for the paging of a listing."""
+        return self._memory.keys()
 
     async def post(
         self,
@@ -120,13 +166,13 @@ class Api:
 
     def _url(self, path: str, params: Sequence[tuple[str, str]] = ()) -> httpx.URL:
         """The path always starts with a slash, so that it cannot continue the host."""
+        query = f"{'&' if '?' in path else '?'}{urlencode(params)}" if params else ""
         try:
-            url = httpx.URL(f"{self._vendor.base_url.rstrip('/')}/{path.lstrip('/')}")
+            return httpx.URL(f"{self._vendor.base_url.rstrip('/')}/{path.lstrip('/')}{query}")
         except httpx.InvalidURL:
             raise Misconfigured("a path with characters that no address can have was to be read") from None
-        return url.copy_merge_params(list(params)) if params else url
 
-    async def _ask(self, make: Callable[[], httpx.Request]) -> httpx.Response:
+    async def _ask(self, make: Callable[[], httpx.Request], is_known: IsKnown = nothing_is_known) -> httpx.Response:
         """Send; where the vendor says that the token has run out, renew it once and send again.
 
         Where it accepts the token for something else, that is no matter of the token: Forbidden.
@@ -136,7 +182,7 @@ class Api:
         request = make()
         what = told(request)
         try:
-            return await self._attempt(request, token)
+            return await self._attempt(request, token, is_known)
         except AuthRefused as refused:
             if not refused.renewable:
                 raise
@@ -152,7 +198,7 @@ class Api:
             raise
         await self._pacer.acquire()
         try:
-            return await self._attempt(make(), token)
+            return await self._attempt(make(), token, is_known)
         except AuthRefused as refused:
             if self._grants.refused_again(what, token.access):
                 raise not_granted from None
@@ -169,17 +215,19 @@ class Api:
             failure = f"{told(request)}: {UNSENDABLE}"
         raise Misconfigured(failure)  # here, so that it does not carry the first error along, which may quote a secret
 
-    async def _attempt(self, request: httpx.Request, token: Token) -> httpx.Response:
+    async def _attempt(self, request: httpx.Request, token: Token, is_known: IsKnown) -> httpx.Response:
         self._authorize(request, token)
         try:
-            reply = await self._sender.send(request)
+            reply = await self._sender.send(request, is_known)
         except VendorError:
             self._on_answer("error", self._pacer.left())
             raise
         counter = reply.headers.get("X-RateLimit-Remaining", "")
         if re.fullmatch(r"[0-9]{1,9}", counter):
             self._pacer.remaining(int(counter))
-        failure = said_by(self._vendor, reply) or by_status(reply, self._wall())
+        failure = None
+        if KNOWN not in reply.extensions:
+            failure = said_by(self._vendor, reply) or by_status(reply, self._wall())
         if isinstance(failure, Throttled) and failure.retry_after:
             self._pacer.hold(failure.retry_after)
         self._on_answer(str(reply.status_code), self._pacer.left())

@@ -24,7 +24,8 @@ from connectors.auth import SignIn, Token, life
 from connectors.base import Connector, Feeding, Page, Point, Points, Query, Resource, Span
 from connectors.decoding import BOM
 from connectors.errors import NothingThere, Throttled, Unreadable, VendorError
-from connectors.indexed import Listed, Reported, indexed, key_or_bytes
+from connectors.indexed import Reported, indexed
+from connectors.listing import Listed, Listing, key_or_bytes
 from connectors.tolerant import a_number, a_whole_number, an_id, an_instant, text
 from schemas import carbontrack as wire
 from schemas.energy import Batch, Control, Customer, Device, DeviceStatus, Measured, Measurement
@@ -163,11 +164,12 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
     async def read(self, api: Api, query: Query) -> AsyncIterator[Page]:
         """The devices of one distributor, also those no longer registered; or all customers."""
         if query.resource == "customer":
-            async for items in indexed(partial(self._customers, api), key_or_bytes(_customer_id), base=1, binding=True):
+            fetch = partial(self._customers, api)
+            async for items in indexed(fetch, _customer_id, base=1, binding=True, keys=api.keys):
                 yield Page(items=items, to_record=_to_customer, key_of=_customer_id)
             return
         fetch = partial(self._devices, api, {"DistributorID": query.part, "RegisteredOnly": False})
-        async for items in indexed(fetch, key_or_bytes(_device_id), base=self.page_base, binding=True):
+        async for items in indexed(fetch, _device_id, base=self.page_base, binding=True, keys=api.keys):
             yield self._device_page(query, items)
 
     async def look_up(self, api: Api, query: Query, records: Sequence[Record]) -> AsyncIterator[Page]:
@@ -197,7 +199,7 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
         whole_seconds = timedelta(microseconds=999_999)
         asked = {**of, "FromUTCDate": _utc(span.start), "ToUTCDate": _utc(span.end + whole_seconds)}
         fetch = partial(self._measurements, api, asked)
-        async for items in indexed(fetch, key_or_bytes(_measured), base=self.page_base, binding=True):
+        async for items in indexed(fetch, _measured, base=self.page_base, binding=True):
             yield Points(items=items, to_point=_to_point)
 
     async def _devices(self, api: Api, asked: Mapping[str, object], number: int) -> Listed:
@@ -221,7 +223,8 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
     async def _customers(self, api: Api, number: int) -> Listed:
         size = str(self.customer_page_size)
         params = [("customerRequest.page", str(number)), ("customerRequest.pageSize", size)]
-        return _listed(await api.get(CUSTOMER, _customers, params))
+        listing = Listing(path=CUSTOMER, decoder=_customers, page=_listed, key_of=_customer_id)
+        return await api.listing(listing, params)
 
     def _device_page(self, query: Query, items: Sequence[msgspec.Raw]) -> Page:
         return Page(

@@ -7,26 +7,39 @@ import functools
 import re
 import ssl
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
 
 import aiohttp
 import anyio
 import httpx
 from httpx_aiohttp import AiohttpTransport
+from httpx_aiohttp.transport import AiohttpResponseStream
 
 from connectors.errors import Misconfigured, Unavailable, Unreadable
 
 DEADLINE = 30.0  # seconds for a whole request, from the first byte sent to the last byte read
 MAX_BYTES = 16 * 2**20  # of a reply, unpacked
 MAX_ERROR_BYTES = 64 * 2**10  # of a reply that is an error: more than any vendor has to say about it
+CHUNK = 256 * 2**10  # bytes of a reply that are handled at once
+KEEP_ALIVE = 75.0  # seconds a connection waits for the next poll: as long as servers commonly keep theirs
 UNSENDABLE = "a credential holds a character that no header can carry"
+KNOWN = "vendorwire.known"
 _CONTROL = re.compile(
     rb"[\x00-\x08\x0a-\x1f\x7f]"
 )  # what the HTTP client refuses, under a ValueError that may quote it
 _OF_THE_WIRE = {"content-encoding", "content-length", "transfer-encoding"}
+HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": "vendorwire"}
+
+
+Pieces = Sequence[bytes]
+IsKnown = Callable[[Pieces], bool]
+"""Whether a body has been read before."""
+
+
+def nothing_is_known(_: Pieces) -> bool:
+    return False
 
 
 def told(request: httpx.Request) -> str:
@@ -37,21 +50,27 @@ def told(request: httpx.Request) -> str:
 class Sender:
     """Sends a request and reads its reply whole: `deadline` seconds for all of it, `max_bytes` of it unpacked."""
 
-    def __init__(self, http: httpx.AsyncClient, *, deadline: float = DEADLINE, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self, http: httpx.AsyncBaseTransport, *, deadline: float = DEADLINE, max_bytes: int = MAX_BYTES
+    ) -> None:
         self._http = http
         self._deadline = deadline
         self._max_bytes = max_bytes
 
-    async def send(self, request: httpx.Request) -> httpx.Response:
+    async def send(self, request: httpx.Request, is_known: IsKnown = nothing_is_known) -> httpx.Response:
         """The reply with its body, whatever its status. Raises Unavailable, Unreadable for a body of the wrong kind, and
-        Misconfigured for a header that cannot be sent."""
-        for name, value in self._http.headers.items():
-            request.headers.setdefault(name, value)
+        Misconfigured for a header that cannot be sent.
+
+        The body of a 200 that is known has been looked at and is left out; the reply's extensions say KNOWN. To put the pieces
+        of a large one together costs as much as to fetch them.
+        """
         if any(_CONTROL.search(value) for _, value in request.headers.raw):
             raise Misconfigured(f"{told(request)}: {UNSENDABLE}")
+        for name, value in HEADERS.items():
+            request.headers.setdefault(name, value)
         try:
             with anyio.fail_after(self._deadline):
-                return await self._exchange(request)
+                return await self._exchange(request, is_known)
         except TimeoutError:
             failure = f"no answer within {self._deadline:g} s"
         except (
@@ -64,27 +83,32 @@ class Sender:
         # Raised here so that it does not carry the first error along, whose words may be the full address.
         raise Unavailable(f"{told(request)}: {failure}")
 
-    async def _exchange(self, request: httpx.Request) -> httpx.Response:
-        reply = await self._http.send(request, stream=True, follow_redirects=False)
+    async def _exchange(self, request: httpx.Request, is_known: IsKnown) -> httpx.Response:
+        reply = await self._http.handle_async_request(request)
+        reply.request = request
         well = reply.status_code < 300
         try:
-            body = await _read(reply, self._max_bytes if well else MAX_ERROR_BYTES)
+            pieces = await _read(reply, self._max_bytes if well else MAX_ERROR_BYTES)
         except Unreadable as error:
             if well:
                 raise Unreadable(f"{told(request)}: {error}") from None
-            body = b""  # the status tells enough
+            pieces = []  # the status tells enough
         finally:
             await reply.aclose()
-        headers = [(name, value) for name, value in reply.headers.multi_items() if name not in _OF_THE_WIRE]
-        return httpx.Response(reply.status_code, headers=headers, content=body, request=request)
+        for name in _OF_THE_WIRE:
+            reply.headers.pop(name, None)
+        if reply.status_code == httpx.codes.OK and is_known(pieces):
+            reply.extensions[KNOWN], pieces = True, []
+        reply._content = b"".join(pieces)  # noqa: SLF001 - no public way to read a reply knows a cap
+        return reply
 
 
-async def _read(reply: httpx.Response, limit: int) -> bytes:
+async def _read(reply: httpx.Response, limit: int) -> Pieces:
     body = _Body(reply.headers.get("Content-Encoding", ""), limit)
     # Not aiter_raw(), which refuses the replies of a fake vendor because they come already read.
     async for chunk in cast("httpx.AsyncByteStream", reply.stream):
         body.feed(chunk)
-    return body.whole()
+    return body.pieces()
 
 
 class _Body:
@@ -96,7 +120,7 @@ class _Body:
             raise Unreadable("the reply is packed in a way that was not asked for")
         self._limit = limit
         self._room = limit
-        self._chunks: list[bytes] = []
+        self._pieces: list[bytes] = []
         self._zip: Any = None  # zlib has no public name for this type
 
     def feed(self, chunk: bytes) -> None:
@@ -104,12 +128,12 @@ class _Body:
         self._room -= len(piece)
         if self._room < 0:
             raise Unreadable(f"the reply is longer than {self._limit} bytes")
-        self._chunks.append(piece)
+        self._pieces.append(piece)
 
-    def whole(self) -> bytes:
+    def pieces(self) -> Pieces:
         if self._zip is not None and not self._zip.eof:
             raise Unreadable("the reply was cut short")
-        return b"".join(self._chunks)
+        return self._pieces
 
     def _unpack(self, chunk: bytes) -> bytes:
         if not chunk:
@@ -131,6 +155,14 @@ class _Body:
         return zlib.MAX_WBITS if first & 0x0F == zlib.DEFLATED else -zlib.MAX_WBITS
 
 
+class _Transport(AiohttpTransport):
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        reply = await super().handle_async_request(request)
+        if isinstance(reply.stream, AiohttpResponseStream):
+            reply.stream.CHUNK_SIZE = CHUNK
+        return reply
+
+
 @functools.cache
 def _tls() -> ssl.SSLContext:
     """Made once: loading the certificates takes tens of milliseconds."""
@@ -138,7 +170,9 @@ def _tls() -> ssl.SSLContext:
 
 
 @asynccontextmanager
-async def open_http(*, tls: ssl.SSLContext | None = None, connections: int = 8) -> AsyncIterator[httpx.AsyncClient]:
+async def open_http(
+    *, tls: ssl.SSLContext | None = None, connections: int = 8
+) -> AsyncIterator[httpx.AsyncBaseTransport]:
     """An HTTP client for one account: no cookies, no redirects, no proxy from the environment, one shared TLS context.
 
     It has no time-outs of its own, `Sender` sets the deadline from outside.
@@ -147,18 +181,12 @@ async def open_http(*, tls: ssl.SSLContext | None = None, connections: int = 8) 
 
     def session() -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=context, limit=connections),
+            connector=aiohttp.TCPConnector(ssl=context, limit=connections, keepalive_timeout=KEEP_ALIVE),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(),
+            read_bufsize=CHUNK,
             trust_env=False,
         )
 
-    async with httpx.AsyncClient(
-        transport=AiohttpTransport(verify=context, trust_env=False, client=session),
-        headers={"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": "vendorwire"},
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-        timeout=httpx.Timeout(None),
-        follow_redirects=False,
-        trust_env=False,
-    ) as http:
+    async with _Transport(verify=context, trust_env=False, client=session) as http:
         yield http

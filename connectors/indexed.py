@@ -3,29 +3,16 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import msgspec
-from xxhash import xxh3_128_hexdigest
 
-from connectors.errors import Misconfigured, NothingThere, Unavailable, Unreadable, VendorError
+from connectors.errors import Misconfigured, NothingThere, Unavailable, Unreadable
+from connectors.listing import KeyOf, Keys, Listed, PlainKeys, key_or_bytes
 
 MOST_PAGES = 1000
 READINGS = 3  # of a listing whose records move from page to page meanwhile
 
-KeyOf = Callable[[msgspec.Raw], str]
-
 
 class Reported(Unavailable):
     """The vendor reports a failure inside a 200."""
-
-
-class Listed(msgspec.Struct, frozen=True, kw_only=True):
-    """A page, and what the vendor says of it: how many pages there are, which one this is, how many items there are in all,
-    how many are on a full page."""
-
-    items: Sequence[msgspec.Raw]
-    pages: int | None = None
-    index: int | None = None
-    total: int | None = None
-    size: int | None = None
 
 
 async def indexed(
@@ -35,8 +22,10 @@ async def indexed(
     base: int | None,
     cap: int = MOST_PAGES,
     binding: bool = False,
+    keys: Callable[[], Keys] = PlainKeys,
 ) -> AsyncIterator[Sequence[msgspec.Raw]]:
-    """Yield every page that brings a new key. `base` is the index of the first page; None where it is 0 or 1.
+    """Yield every page that brings a new key. `base` is the index of the first page; None where it is 0 or 1. `keys` makes a
+    set of keys with nothing in it.
 
     The end is an empty page, one without a new key, or one that the vendor says is the last and that is shorter than
     another: its word alone ends nothing, for it may be wrong. Behind that word a refusal is the end as well.
@@ -49,9 +38,9 @@ async def indexed(
     Raises Unreadable after the good pages where the first page comes again, or a binding listing ends, though the vendor
     says that there is more; and after `cap` pages.
     """
-    known: set[str] = set()
+    known: Keys | None = None  # of the readings before
     for _ in range(READINGS):
-        reader = _Reader(key_of, base)
+        reader = _Reader(key_of, base, keys())
         for number in range(base or 0, (base or 0) + cap):
             page = await _page(fetch, number, reader)
             news = reader.take(number, page)
@@ -60,27 +49,15 @@ async def indexed(
                 news = reader.take(number, page)
             if binding and reader.cut_short:
                 raise Unreadable(f"the listing ended with page {number}, though the vendor says that there is more")
-            if news - known:
+            if (news if known is None else known.add_items(page.items, key_of)) > 0:
                 yield page.items
             if reader.ended:
                 break
         else:
             raise Unreadable(f"the listing has more than {cap} pages")
-        known |= reader.known
+        known = known or reader.known
         if not binding or len(known) >= reader.total_at_first:
             return
-
-
-def key_or_bytes(key_of: KeyOf) -> KeyOf:
-    """What tells items apart while paging; one without a key that can be read is known by its bytes."""
-
-    def key(raw: msgspec.Raw) -> str:
-        try:
-            return key_of(raw)
-        except (VendorError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
-            return f"bytes {xxh3_128_hexdigest(raw)}"
-
-    return key
 
 
 async def _page(fetch: Callable[[int], Awaitable[Listed]], number: int, reader: "_Reader") -> Listed:
@@ -96,8 +73,8 @@ async def _page(fetch: Callable[[int], Awaitable[Listed]], number: int, reader: 
 class _Reader:
     """What one reading has brought so far, and whether that is all."""
 
-    def __init__(self, key_of: KeyOf, base: int | None) -> None:
-        self.known: set[str] = set()
+    def __init__(self, key_of: KeyOf, base: int | None, known: Keys) -> None:
+        self.known = known
         self.total = 0  # items, as the vendor said last; 0: it did not
         self.total_at_first = 0  # what comes while we read is not missed: the next reading brings it
         self.told_all = False  # the vendor says, or it seems, that nothing follows
@@ -106,43 +83,48 @@ class _Reader:
         self._key_of = key_of
         self._base = base
         self._from_one = base == 1
-        self._first: set[str] = set()
-        self._before: set[str] = set()  # the keys of the page before
-        self._last: tuple[int, set[str]] = (-1, set())  # the page taken last, and its keys
+        self._first: Sequence[msgspec.Raw] = ()
+        self._before: Sequence[msgspec.Raw] = ()  # the page before
+        self._last: tuple[int, Sequence[msgspec.Raw]] = (-1, ())  # the page taken last
         self._longest = 0
         self._told_pages = 0  # as the vendor said last; 0: it did not
         self._pages_at_first = 0
         self._pages = 0  # that brought something new
         self._items: dict[int, int] = {}  # page → how many it showed, without those that only repeat another page
 
-    def take(self, number: int, page: Listed) -> set[str]:
-        """The keys of the page that are new."""
-        keys = set(map(self._key_of, page.items))
-        news = keys - self.known
-        again = bool(keys) and not news
-        self.known |= keys
-        self._first = self._first or keys
+    def take(self, number: int, page: Listed) -> int:
+        """How many keys of the page are new."""
+        news = self.known.add_items(page.items, self._key_of)
+        again = bool(page.items) and not news
+        self._first = self._first or page.items
         self._hear(page)
         self._pages += bool(news)
         if number != self._last[0]:  # else it was asked for once more
             self._before = self._last[1]
-        self._last = (number, keys)
-        repeats = not news and keys in (self._first, self._before)
+        self._last = (number, page.items)
+        is_first = again and self._have_same_keys(page.items, self._first)
+        repeats = is_first or (again and self._have_same_keys(page.items, self._before))
         self._items[number] = 0 if repeats else len(page.items)
         # A vendor that counts from 1 may answer 0 with its first page, or with nothing.
-        undecided = self._base is None and ((number == 0 and (page.index == 1 or not keys)) or (number == 1 and again))
+        undecided = self._base is None and (
+            (number == 0 and (page.index == 1 or not page.items)) or (number == 1 and again)
+        )
         self._from_one = self._from_one or undecided
         listed = sum(self._items.values())
         lacks = self._position(number) < min(self._pages_at_first, self._told_pages)
         lacks = lacks or listed < min(self.total_at_first, self.total)
-        self.told_all = not lacks and (not keys or self._says_how_many(listed, page))
+        self.told_all = not lacks and (not page.items or self._says_how_many(listed, page))
         last = self.told_all and len(self.known) >= self.total and len(page.items) < self._full(page)
         self.ended = not undecided and (not news or last)
         self.cut_short = self.ended and lacks
-        if again and not undecided and keys == self._first and (lacks or self._pages < self._told_pages):
+        if is_first and not undecided and (lacks or self._pages < self._told_pages):
             raise Unreadable(f"page {number} is the first page again, though the vendor says that there is more")
         self._longest = max(self._longest, len(page.items))
         return news
+
+    def _have_same_keys(self, one: Sequence[msgspec.Raw], other: Sequence[msgspec.Raw]) -> bool:
+        name = key_or_bytes(self._key_of)
+        return set(map(name, one)) == set(map(name, other))
 
     def _hear(self, page: Listed) -> None:
         """Nought says nothing: it may be a count of this page alone, or never be filled in."""

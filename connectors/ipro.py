@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import httpx
 import msgspec
-from xxhash import xxh3_64_hexdigest, xxh3_128_hexdigest
+from xxhash import xxh3_128_hexdigest
 
 from connectors import pages
 from connectors.api import Api
@@ -25,7 +25,7 @@ from connectors.auth import SignIn, Token, life
 from connectors.base import Connector, Page, Query, Resource
 from connectors.decoding import BOM
 from connectors.errors import Forbidden, Misconfigured, NothingThere, Unavailable, Unreadable, VendorError
-from connectors.indexed import Listed, indexed
+from connectors.indexed import indexed
 from connectors.ipro_records import (
     NO_CURRENCY,
     Paid,
@@ -42,6 +42,7 @@ from connectors.ipro_records import (
     vouched_booking,
     vouched_property,
 )
+from connectors.listing import Listed, Listing
 from connectors.tolerant import an_id
 from schemas import ipro as wire
 from schemas.lettings import Availability, Enquiry
@@ -49,8 +50,9 @@ from schemas.records import Booking, Property, Record
 from schemas.settings import Budget, Duration, Secret
 
 DAY = timedelta(days=1)
-MOST_PAGES = 500  # of one listing: 100,000 bookings of one site
+MOST_PAGES = 2000  # of one listing: a million bookings of one site, in pages of 1000
 READINGS = 3  # of a listing whose records moved from page to page meanwhile
+EDGE = 2048  # bytes
 LEAST_MARGIN = timedelta(minutes=2)
 TOKEN_LIFETIME = timedelta(hours=1)  # where a reply does not tell
 STATUSES = ([("bookingstatus", str(wire.BOOKED))], [("bookingstatus", str(wire.CANCELLED))])
@@ -150,7 +152,7 @@ class Ipro(Connector, frozen=True, kw_only=True, tag="ipro"):
     def refusal(self, reply: httpx.Response) -> VendorError | None:
         """A failure inside a 200; and what it means that something is not there."""
         if reply.is_success:
-            if b'"success"' not in reply.content.lower():  # looking is cheaper than decoding
+            if b'"success"' not in _edges(reply.content).lower():  # looking is cheaper than decoding
                 return None
             told = _outcome.decode(reply.content.removeprefix(BOM))
             failed = False in (flag(told.success), flag(told.small))
@@ -202,9 +204,8 @@ class Ipro(Connector, frozen=True, kw_only=True, tag="ipro"):
             asked.append(("modifiedTimeFrom", (query.since - DAY).date().isoformat()))
             asked.append(("modifiedTimeTo", (query.now + DAY).date().isoformat()))
         for status in (*STATUSES, []):
-            missing = None if status else NOTHING
-            listed = self._listed(api, f"{self.path}/bookings", [*status, *asked], booking_key, missing)
-            async for items in listed:
+            missing = None if status else Listed(items=())
+            async for items in self._listed(api, self._booking_listing(paid, missing), [*status, *asked]):
                 yield self._booking_page(paid, items)
 
     async def _booking(self, api: Api, paid: Paid, id_: str) -> AsyncIterator[Page]:
@@ -219,13 +220,23 @@ class Ipro(Connector, frozen=True, kw_only=True, tag="ipro"):
             if items:
                 return
 
+    def _booking_listing(self, paid: Paid, missing: Listed | None) -> Listing[wire.Listing | list[msgspec.Raw]]:
+        return Listing(
+            path=f"{self.path}/bookings",
+            decoder=_listing,
+            page=_page,
+            key_of=booking_key,
+            context=paid.digest,
+            absent=missing,
+            forbidden=missing,
+        )
+
     def _booking_page(self, paid: Paid, items: Sequence[msgspec.Raw]) -> Page:
-        context = xxh3_64_hexdigest(msgspec.json.encode(paid, order="deterministic"))
         return Page(
             items=items,
             to_record=partial(to_booking, paid, self.timezone or UTC),
             key_of=booking_key,
-            context=context,
+            context=paid.digest,
             in_doubt=in_doubt,
             vouched=partial(vouched_booking, self.currency),
         )
@@ -277,7 +288,8 @@ class Ipro(Connector, frozen=True, kw_only=True, tag="ipro"):
             raise Unavailable("iPRO answered 404 for each of its own properties: a wrong `path`, or it is down")
 
     async def _enquiries(self, api: Api, id_: str) -> AsyncIterator[Page]:
-        async for items in self._listed(api, f"{self._place(id_)}/enquiries", [], own_key):
+        enquiries = Listing(path=f"{self._place(id_)}/enquiries", decoder=_listing, page=_page, key_of=own_key)
+        async for items in self._listed(api, enquiries, []):
             yield Page(items=items, to_record=partial(to_enquiry, self.timezone or UTC), key_of=own_key)
 
     def _asks_for_changes(self, query: Query) -> bool:
@@ -313,29 +325,29 @@ class Ipro(Connector, frozen=True, kw_only=True, tag="ipro"):
         return [("size", str(self.page_size)), ("index", str(index))]
 
     async def _listed(
-        self, api: Api, path: str, asked: list[tuple[str, str]], key: Key, missing: wire.Listing | None = None
+        self, api: Api, listing: Listing[wire.Listing | list[msgspec.Raw]], asked: list[tuple[str, str]]
     ) -> AsyncIterator[Sequence[msgspec.Raw]]:
-        """A listing, page by page; again from its start where records may have moved from page to page meanwhile.
-
-        `missing` is the answer where the site has no such listing, or does not grant it.
-        """
+        """A listing, page by page; again from its start where records may have moved from page to page meanwhile."""
+        further = msgspec.structs.replace(listing, absent=None, forbidden=None)
         shown: list[Listed] = []
 
         async def fetch(index: int) -> Listed:
-            query = [*asked, *self._page(index)]
-            missed = missing if index == 1 else None
-            reply = await api.get(path, _listing, query, absent=missed, forbidden=missed)
-            page = Listed(items=_items(reply), total=_total(reply))
+            page = await api.listing(listing if index == 1 else further, [*asked, *self._page(index)])
             if page.items:
-                shown.append(page)
+                shown[:] = [*shown[:1], page]  # the first and the last
             return page
 
         for _ in range(READINGS):
             shown.clear()
-            async for items in indexed(fetch, partial(_name, key), base=1, cap=MOST_PAGES):
+            async for items in indexed(fetch, listing.key_of, base=1, cap=MOST_PAGES, keys=api.keys):
                 yield items
             if not has_moved(shown):
                 return
+
+
+def _edges(content: bytes) -> bytes:
+    """What may be a report: of a long reply, what comes before and after its items."""
+    return content if len(content) < 4 * EDGE else content[:EDGE] + content[-EDGE:]
 
 
 def has_moved(shown: Sequence[Listed]) -> bool:
@@ -345,6 +357,10 @@ def has_moved(shown: Sequence[Listed]) -> bool:
         return False
     first, last = shown[0], shown[-1]
     return first.total != last.total or (last.total is None and len(last.items) >= len(first.items))
+
+
+def _page(reply: wire.Listing | list[msgspec.Raw]) -> Listed:
+    return Listed(items=_items(reply), total=_total(reply))
 
 
 def _items(reply: wire.Listing | list[msgspec.Raw]) -> Sequence[msgspec.Raw]:

@@ -9,10 +9,11 @@ import re
 from collections.abc import Iterable
 from datetime import date, tzinfo
 from decimal import Decimal
-from functools import partial
-from typing import TypeVar
+from functools import cache, partial
+from typing import TypeVar, get_args
 
 import msgspec
+from xxhash import xxh3_64_hexdigest
 
 from connectors.decoding import at
 from connectors.errors import Unreadable
@@ -24,6 +25,7 @@ from schemas.records import Booking, BookingStatus, Channel, Guest, Money, Prope
 R = TypeVar("R", bound=Record)
 
 NO_CURRENCY = "XXX"  # ISO 4217
+_NO_CHANNEL = Channel()
 
 _PLACE = re.compile(r"\s*(-?[0-9]{1,3}(?:\.[0-9]+)?)\s*,\s*(-?[0-9]{1,3}(?:\.[0-9]+)?)\s*")
 
@@ -37,14 +39,16 @@ _calendar = msgspec.json.Decoder(wire.Calendar)
 
 
 class Paid(msgspec.Struct, frozen=True):
-    """What amounts are in. `by_property`: property id → ISO code."""
+    """What amounts are in. `by_property`: property id → ISO code; `digest`: the same for equal ones."""
 
     by_property: dict[str, str] = {}
+    digest: str = ""
 
     @classmethod
     def of(cls, properties: Iterable[msgspec.Raw]) -> "Paid":
         """As the properties themselves say; one that cannot be read says nothing."""
-        return cls(dict(filter(None, map(_paid_in, properties))))
+        found = dict(filter(None, map(_paid_in, properties)))
+        return cls(found, xxh3_64_hexdigest(msgspec.json.encode(found, order="deterministic")))
 
     def code(self, named: str | None, property_id: str) -> str:
         """The ISO code of a booking at this property whose currency is named like this; `XXX` where it is not known now."""
@@ -85,7 +89,7 @@ def to_booking(paid: Paid, zone: tzinfo, raw: msgspec.Raw) -> Booking:
         departure=_date(found.check_out, "$.CheckOut"),
         status=_status(found),
         status_name=text(found.status),
-        channel=channel if channel != Channel() else None,
+        channel=channel if channel != _NO_CHANNEL else None,
         guest=Guest(name=name) if name else None,
         guests=sum(known) if known else None,
         children=children,
@@ -168,9 +172,20 @@ def vouched_property(usual: str | None, record: Record, stored: Record | None) -
 
 def _named(record: Record) -> dict[str, str]:
     """The currency of each field that has one."""
-    fields = {name: getattr(record, name) for name in record.__struct_fields__}
-    named = {name: value.currency for name, value in fields.items() if isinstance(value, Money)}
-    return named | {name: value for name, value in fields.items() if name == "currency" and value is not None}
+    named = {}
+    for name in _priced(type(record)):
+        value = getattr(record, name)
+        if value is not None:
+            named[name] = value.currency if isinstance(value, Money) else value
+    return named
+
+
+@cache
+def _priced(kind: type[Record]) -> tuple[str, ...]:
+    """The fields that hold an amount, and then the one that says a currency."""
+    fields = msgspec.structs.fields(kind)
+    amounts = [field.name for field in fields if Money in get_args(field.type)]
+    return (*amounts, *(field.name for field in fields if field.name == "currency"))
 
 
 def _known(stored: Record | None) -> str | None:

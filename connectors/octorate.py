@@ -36,6 +36,7 @@ from connectors.errors import (
     VendorError,
 )
 from connectors.http import told
+from connectors.listing import Listed, Listing
 from schemas import octorate as wire
 from schemas.records import Booking, BookingStatus, Channel, Guest, Money, Property, Record, instant
 from schemas.settings import Budget, Duration, Secret
@@ -47,6 +48,7 @@ RESERVATION = "/rest/v1/reservation"
 INCREMENTAL = ("MODIFIED_BETWEEN", "CREATETIME", "CANCELLATION")
 PAGE_SIZE = 200  # the largest that is allowed
 MOST_PAGES = 250  # of one question: 50,000 bookings of one accommodation
+_NO_CHANNEL, _NOBODY = Channel(), Guest()
 
 _listing = msgspec.json.Decoder(wire.Listing | list[msgspec.Raw])
 _identified = msgspec.json.Decoder(wire.Identified)
@@ -224,20 +226,22 @@ class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
 
     async def _bookings(self, api: Api, part: str, parameters: list[tuple[str, str]]) -> AsyncIterator[Page]:
         place = await self._place(api, part)
-        fetch = partial(self._reservations, api, part, parameters)
-        async for items in pages.numbered(fetch, size=PAGE_SIZE, cap=MOST_PAGES):
-            yield Page(
-                items=items,
-                to_record=partial(_to_booking, part, place),
-                key_of=_key,
-                context=f"{place.currency} {place.time_zone}",
-            )
+        listing = Listing(
+            path=f"{RESERVATION}/{quote(part, safe='')}",
+            decoder=_listing,
+            page=_page,
+            key_of=_key,
+            context=f"{part} {place.currency} {place.time_zone}",
+            absent=Listed(items=()),
+        )
 
-    async def _reservations(
-        self, api: Api, part: str, parameters: list[tuple[str, str]], page: int
-    ) -> Sequence[msgspec.Raw]:
-        query = [*parameters, ("size", str(PAGE_SIZE)), ("page", str(page)), ("sortBy", "createTime.asc")]
-        return _items(await api.get(f"{RESERVATION}/{quote(part, safe='')}", _listing, query, absent=[]))
+        async def fetch(page: int) -> Sequence[msgspec.Raw]:
+            query = [*parameters, ("size", str(PAGE_SIZE)), ("page", str(page)), ("sortBy", "createTime.asc")]
+            return (await api.listing(listing, query)).items
+
+        to_record = partial(_to_booking, part, place)
+        async for items in pages.numbered(fetch, size=PAGE_SIZE, cap=MOST_PAGES):
+            yield Page(items=items, to_record=to_record, key_of=_key, context=listing.context)
 
     async def _accommodations(self, api: Api) -> AsyncIterator[Sequence[msgspec.Raw]]:
         """Page by page, up to the first that names none but known ones: it is unknown whether the vendor heeds `page`."""
@@ -269,6 +273,10 @@ class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
 
 def _days(first: date, last: date) -> list[tuple[str, str]]:
     return [("startDate", first.isoformat()), ("endDate", last.isoformat())]
+
+
+def _page(reply: wire.Listing | list[msgspec.Raw]) -> Listed:
+    return Listed(items=_items(reply))
 
 
 def _items(reply: wire.Listing | list[msgspec.Raw]) -> Sequence[msgspec.Raw]:
@@ -306,8 +314,10 @@ def _instant(text: str) -> datetime:
 
 
 def _maybe_instant(text: str | None, path: str) -> datetime | None:
+    if not text:
+        return None
     with at(path):
-        return _instant(text) if text else None
+        return _instant(text)
 
 
 def _moment(value: object, planned: str, path: str) -> datetime | None:
@@ -318,9 +328,11 @@ def _moment(value: object, planned: str, path: str) -> datetime | None:
 
 
 def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value or None
     if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT:
         value = int(value)  # 3.0 is the 3 it was before
-    return str(value) if value not in (None, "") else None
+    return str(value)
 
 
 def _id(value: float | str) -> str:
@@ -380,7 +392,7 @@ def _to_booking(part: str, place: wire.Place, raw: msgspec.Raw) -> Booking:
         departure=_local_date(found.checkout, zone, "$.checkout"),
         status=_status(found.status),
         reference=_reference(found.refer),
-        channel=channel if channel != Channel() else None,
+        channel=channel if channel != _NO_CHANNEL else None,
         guest=_guest(found.guests or ()),
         guests=whole(found.total_guest, "$.totalGuest"),
         children=whole(found.total_children, "$.totalChildren"),
@@ -408,6 +420,8 @@ def _to_booking(part: str, place: wire.Place, raw: msgspec.Raw) -> Booking:
 
 
 def _money(currency: str | None, amount: Decimal | None, path: str) -> Money | None:
+    if amount is None:
+        return None
     with at(f"{path} in $.currency"):
         return Money.of(amount, currency)
 
@@ -437,4 +451,4 @@ def _guest(guests: Sequence[wire.Guest]) -> Guest | None:
         language=_text(booker.language),
         nationality=_text(booker.nationality),
     )
-    return guest if guest != Guest() else None
+    return guest if guest != _NOBODY else None

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from typing import TypeVar
 
 import msgspec
-from xxhash import xxh3_128_digest
 
 from connectors.errors import Forbidden, Misconfigured, NothingThere, Unavailable, Unreadable, VendorError
+from connectors.listing import fingerprint
 
 T = TypeVar("T")
 
@@ -50,7 +50,7 @@ async def numbered(
             return
         if len(items) > longest:
             raise Unreadable(f"page {number} has {len(items)} items, more than {longest}")
-        earlier = seen.setdefault(_fingerprint(items), number)
+        earlier = seen.setdefault(fingerprint(items), number)
         if earlier != number:
             if size is None:
                 return
@@ -59,7 +59,3 @@ async def numbered(
         if size is not None and len(items) < size:
             return
     raise Unreadable(f"the listing has more than {cap} pages")
-
-
-def _fingerprint(items: Sequence[msgspec.Raw]) -> bytes:
-    return xxh3_128_digest(b",".join(map(bytes, items)))

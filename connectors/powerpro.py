@@ -26,7 +26,8 @@ from connectors.base import Connector, Page, Query, Resource
 from connectors.decoding import BOM, decode
 from connectors.errors import AuthRefused, Misconfigured, NothingThere, Unavailable, VendorError
 from connectors.http import told
-from connectors.indexed import Listed, indexed, key_or_bytes
+from connectors.indexed import indexed
+from connectors.listing import Listed, Listing
 from connectors.tolerant import a_day, a_whole_number, an_id, an_instant, text
 from schemas import powerpro as wire
 from schemas.records import Record
@@ -42,7 +43,7 @@ MOST_PAGES = 2000  # of one listing
 _NOT_BY_ID = frozenset({400, 404, 405, 410, 422})
 _PAGE = re.compile(r"\bpage\b", re.IGNORECASE)
 
-NOTHING = wire.Listing(data=[])
+_REQUEST_ID = re.compile(rb'"request_id"\s*:\s*"[^"]*"')  # another in each reply
 
 _answer = msgspec.json.Decoder(wire.Answer)
 _token = msgspec.json.Decoder(wire.Token)
@@ -185,15 +186,18 @@ class PowerPro(Connector, frozen=True, kw_only=True, tag="powerpro"):
 
 async def _pages(api: Api, path: str) -> AsyncIterator[Sequence[msgspec.Raw]]:
     """A listing. While the vendor tells nothing of its pages, its no to a further page is the end."""
-    told_of = False
+    listing = Listing(
+        path=path, decoder=_listing, page=_listed, key_of=_key, absent=Listed(items=()), varying=_REQUEST_ID
+    )
 
     async def fetch(number: int) -> Listed:
-        nonlocal told_of
-        listed = _listed(await api.get(path, _listing, [("page", str(number))], absent=None if told_of else NOTHING))
-        told_of = told_of or bool(listed.pages or listed.total)
+        nonlocal listing
+        listed = await api.listing(listing, [("page", str(number))])
+        if listed.pages or listed.total:
+            listing = msgspec.structs.replace(listing, absent=None)
         return listed
 
-    async for items in indexed(fetch, key_or_bytes(_key), base=1, cap=MOST_PAGES, binding=True):
+    async for items in indexed(fetch, _key, base=1, cap=MOST_PAGES, binding=True, keys=api.keys):
         yield items
 
 

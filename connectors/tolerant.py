@@ -6,6 +6,7 @@ Empty text, and the zero dates that some systems write for "never", are None.
 import re
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from decimal import Decimal
+from functools import lru_cache
 from types import MappingProxyType
 
 from connectors.decoding import EXACT, at
@@ -22,23 +23,33 @@ _NUMBER = re.compile(
 _CLOCK = re.compile(r"[T ]\s*([0-9]{1,2})(:[0-9]{2})((?::[0-9]{2}(?:\.[0-9]+)?)?)\s*([AaPp][Mm])?", re.ASCII)
 _MILLISECONDS = re.compile(r"/Date\((-?[0-9]{1,15})(?:[+-][0-9]{4})?\)/", re.ASCII)  # since 1970, as older .NET writes
 _LONGEST = 40  # characters of a number or a time
+_DAY_AT_MOST = 12  # characters that a day is read from: its own, what ends it, and one more
 _LARGEST_ID = 2**64  # JSON beyond it comes as a float
 SYMBOLS = MappingProxyType({"£": "GBP", "€": "EUR", "zł": "PLN", "₺": "TRY", "₹": "INR", "฿": "THB", "₪": "ILS"})
 
 
 def a_day(text: str | None, path: str) -> date | None:
     """A local date: `2026-07-28`, `2024-9-20`, `20/03/2026` (day first), or the day of a date-time, whatever its zone."""
-    text = (text or "").strip()
+    if not text:
+        return None
+    try:
+        return _day(text.strip()[:_DAY_AT_MOST])
+    except ValueError:
+        raise Unreadable(f"{path}: it cannot be understood") from None
+
+
+@lru_cache(4096)
+def _day(text: str) -> date | None:
+    """Most records share their days with others."""
     if not text or _NEVER.match(text):
         return None
-    with at(path):
-        if found := _ISO_DAY.match(text):
-            year, month, day = found.groups()
-        elif found := _BRITISH_DAY.match(text):
-            day, month, year = found.groups()
-        else:
-            raise ValueError
-        return date(int(year), int(month), int(day))
+    if found := _ISO_DAY.match(text):
+        year, month, day = found.groups()
+    elif found := _BRITISH_DAY.match(text):
+        day, month, year = found.groups()
+    else:
+        raise ValueError
+    return date(int(year), int(month), int(day))
 
 
 def an_instant(text: str | None, path: str, zone: tzinfo = UTC) -> datetime | None:
@@ -46,6 +57,21 @@ def an_instant(text: str | None, path: str, zone: tzinfo = UTC) -> datetime | No
 
     `zone` is for text that names none.
     """
+    return _plain_instant(text, zone) or _odd_instant(text, path, zone)
+
+
+def _plain_instant(text: str | None, zone: tzinfo) -> datetime | None:
+    """A time in ISO 8601, as most are; None leaves it to who knows all spellings."""
+    if not text or len(text) > _LONGEST or text[10:11] not in {"T", " "}:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+        return instant(time if time.tzinfo else time.replace(tzinfo=zone)) if time.year > 1 else None
+    except (ValueError, ArithmeticError):
+        return None
+
+
+def _odd_instant(text: str | None, path: str, zone: tzinfo) -> datetime | None:
     text = _FRACTION.sub(r"\1", (text or "").strip())
     if not text or _NEVER.match(text):
         return None
@@ -77,9 +103,9 @@ def _of_24_hours(clock: re.Match[str]) -> str:
 
 def a_number(value: str | float | None, path: str) -> float | None:
     """A number, also as text with thousands set off: `"1,000.00"`. Never infinite, never not a number."""
-    if value is None or isinstance(value, bool):
-        if value is None:
-            return None
+    if value is None:
+        return None
+    if isinstance(value, bool):
         raise Unreadable(f"{path}: not a number")
     if isinstance(value, str):
         text = value.strip()
@@ -95,6 +121,8 @@ def a_number(value: str | float | None, path: str) -> float | None:
 
 def a_whole_number(value: str | float | None, path: str) -> int | None:
     """A whole number in any spelling: `2`, `2.0`, `"2"`."""
+    if type(value) is float and value.is_integer() and abs(value) < EXACT:
+        return int(value)
     number = a_number(value, path)
     if number is None:
         return None
@@ -117,6 +145,8 @@ def an_id(value: str | float | None, path: str = "$.id") -> str:
 
 def text(value: object) -> str | None:
     """Text without the blanks around it, a number as text; None for nothing."""
+    if isinstance(value, str):
+        return value.strip() or None
     if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT:
         value = int(value)
     return (str(value).strip() or None) if value is not None else None
@@ -138,5 +168,7 @@ def money(amount: Decimal | str | float | None, code: str | None, path: str) -> 
     if not isinstance(amount, Decimal):
         number = a_number(amount, path)
         amount = None if number is None else Decimal(repr(number))
-    with at(f"{path} or its currency"):
+    try:
         return Money.of(amount, code)
+    except (ValueError, ArithmeticError):
+        raise Unreadable(f"{path} or its currency: it cannot be understood") from None

@@ -17,14 +17,6 @@ T = TypeVar("T", bound=msgspec.Struct)
 _encoder = msgspec.json.Encoder()
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """What the index knows of a record: its version, the digest of what is compared, and whether it is gone."""
-
-    version: int
-    digest: int
-    deleted: bool = False
-
-
 class Stored(msgspec.Struct, frozen=True):
     """A record as the ledger holds it; `record` is None for a tombstone. `schema` is the version it was written with."""
 
@@ -35,7 +27,22 @@ class Stored(msgspec.Struct, frozen=True):
 
 def digest(record: Record) -> int:
     """64 bits over the fields that make a change: equal for equal states, however the vendor wrote them."""
-    return xxhash.xxh3_64_intdigest(_encoder.encode([_in_order(getattr(record, name)) for name in record.compared()]))
+    volatile, has_mappings = _fields(type(record))
+    values = msgspec.structs.astuple(record)
+    for place in volatile:
+        values = values[:place] + values[place + 1 :]
+    if has_mappings:
+        values = tuple(map(_in_order, values))
+    return xxhash.xxh3_64_intdigest(_encoder.encode(values))
+
+
+@cache
+def _fields(kind: type[Record]) -> tuple[tuple[int, ...], bool]:
+    """The places of the fields that make no change, from the last on, and whether a mapping may be among the others."""
+    fields, compared = msgspec.structs.fields(kind), kind.compared()
+    volatile = [place for place, field in enumerate(fields) if field.name not in compared]
+    types = [str(field.type) for field in fields if field.name in compared]
+    return tuple(reversed(volatile)), any(word in each for each in types for word in ("dict", "Mapping", "Any"))
 
 
 def _in_order(value: object) -> object:

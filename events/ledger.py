@@ -10,7 +10,8 @@ from typing import Protocol
 
 import msgspec
 
-from events.diff import Entry, Stored, digest
+from events.diff import Stored, digest
+from events.index import Entry, Index
 from schemas.changes import Change, Scope
 from schemas.envelope import CloudEvent, event_of
 from schemas.records import Record
@@ -71,7 +72,7 @@ class State(msgspec.Struct):
     scope: Scope
     head: Head
     fence: int
-    entries: dict[str, Entry]
+    entries: Index
 
 
 class Poll(msgspec.Struct, frozen=True):
@@ -132,11 +133,12 @@ class MemoryLedger:
         self.events: list[CloudEvent] = []
         self._records: dict[Scope, dict[str, Stored]] = {}
         self._heads: dict[Scope, tuple[int, Head]] = {}
+        self._indexes: dict[Scope, Index] = {}
         self._sequence = 0
 
     async def load(self, scope: Scope) -> State:
         fence, head = self._heads.get(scope, (0, Head()))
-        return State(scope, head, fence, {key: _entry(stored) for key, stored in self._records.get(scope, {}).items()})
+        return State(scope, head, fence, self._index(scope))
 
     async def stored(self, scope: Scope, keys: Sequence[str], kind: type[Record]) -> Mapping[str, Stored]:  # noqa: ARG002 the records are typed already
         known = self._records.get(scope, {})
@@ -151,7 +153,7 @@ class MemoryLedger:
         for change, event in events_of(changes, state.scope, poll):
             stored = Stored(change.version, change.record.schema, change.after)
             self._records.setdefault(state.scope, {})[change.key] = stored
-            state.entries[change.key] = entry_of(change)
+            self._index(state.scope)[change.key] = entry_of(change)
             if event is not None:
                 published.append(event)
         self._sequence += messages(changes)
@@ -163,6 +165,12 @@ class MemoryLedger:
     async def snapshots(self, scope: Scope, kind: type[Record]) -> AsyncIterator[tuple[str, Stored]]:  # noqa: ARG002
         for item in list(self._records.get(scope, {}).items()):
             yield item
+
+    def _index(self, scope: Scope) -> Index:
+        if scope not in self._indexes:
+            known = self._records.get(scope, {}).items()
+            self._indexes[scope] = Index((key, _entry(stored)) for key, stored in known)
+        return self._indexes[scope]
 
 
 def _entry(stored: Stored) -> Entry:

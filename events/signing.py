@@ -23,9 +23,9 @@ class Signer:
     def __init__(self, secrets: Sequence[Secret]) -> None:
         if not secrets:
             raise ValueError("a webhook needs at least one secret")
-        self._secrets = tuple(secrets)
-        for secret in self._secrets:
-            _key(secret)
+        self._keys = tuple(_Key(secret) for secret in secrets)
+        for key in self._keys:
+            key.hmac()
 
     def headers(self, event_id: str, timestamp: int, body: bytes) -> dict[str, str]:
         """The three headers for exactly these bytes. `timestamp` in Unix seconds: the time of this attempt."""
@@ -35,7 +35,7 @@ class Signer:
         return {
             "webhook-id": event_id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": " ".join(_signature(_key(secret), signed) for secret in self._secrets),
+            "webhook-signature": " ".join([_signature(key.hmac(), signed) for key in self._keys]),
         }
 
 
@@ -44,8 +44,24 @@ def generate() -> str:
     return _PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
 
 
-def _key(secret: Secret) -> bytes:
-    text = secret.reveal()
+class _Key:
+    """A secret and what HMAC makes of it before the first byte to sign, which is half of the work for a short text."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+        self._text = ""
+        self._begun: hmac.HMAC | None = None
+
+    def hmac(self) -> hmac.HMAC:
+        """An HMAC of the secret as it is now."""
+        text = self._secret.reveal()
+        if self._begun is None or text != self._text:
+            self._begun = hmac.new(_decoded(text), digestmod="sha256")
+            self._text = text
+        return self._begun.copy()
+
+
+def _decoded(text: str) -> bytes:
     if not text.startswith(_PREFIX):
         raise ValueError(f"a signing secret starts with {_PREFIX}")
     try:
@@ -57,5 +73,6 @@ def _key(secret: Secret) -> bytes:
     return key
 
 
-def _signature(key: bytes, signed: bytes) -> str:
-    return "v1," + base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+def _signature(code: hmac.HMAC, signed: bytes) -> str:
+    code.update(signed)
+    return "v1," + binascii.b2a_base64(code.digest(), newline=False).decode()

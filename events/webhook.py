@@ -3,6 +3,7 @@
 import errno
 import ssl
 import time
+from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
@@ -64,7 +65,7 @@ class WebhookSender:
     """
 
     def __init__(self, *, version: str) -> None:
-        self._version = version
+        self._agent = f"vendorwire/{version}"
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -97,7 +98,7 @@ class WebhookSender:
                 data=body,
                 headers=headers,
                 allow_redirects=False,
-                timeout=_deadline(target),
+                timeout=_deadline(target.timeout.total_seconds()),
             ) as reply:
                 status, retry_after = reply.status, reply.headers.get("retry-after")
                 await _drain(reply)
@@ -109,13 +110,13 @@ class WebhookSender:
     def _headers(
         self, target: Webhook, signer: Signer, body: bytes, event_id: str, attempt: int, timestamp: int
     ) -> dict[str, str]:
-        return {
-            **{name: value.reveal() for name, value in target.headers.items()},
-            **signer.headers(event_id, timestamp, body),
-            "content-type": CONTENT_TYPE if target.format == "cloudevents" else "application/json",
-            "user-agent": f"vendorwire/{self._version}",
-            "vendorwire-attempt": str(attempt),
-        }
+        headers = signer.headers(event_id, timestamp, body)
+        headers["content-type"] = CONTENT_TYPE if target.format == "cloudevents" else "application/json"
+        headers["user-agent"] = self._agent
+        headers["vendorwire-attempt"] = str(attempt)
+        for name, value in target.headers.items():
+            headers[name] = value.reveal()
+        return headers
 
 
 def body_for(form: Format, event: bytes) -> bytes:
@@ -131,8 +132,8 @@ def _connector() -> aiohttp.TCPConnector:
     return aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0)
 
 
-def _deadline(target: Webhook) -> aiohttp.ClientTimeout:
-    seconds = target.timeout.total_seconds()
+@lru_cache
+def _deadline(seconds: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=seconds, ceil_threshold=seconds + 1)  # otherwise rounded up to a whole second
 
 

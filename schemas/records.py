@@ -10,6 +10,7 @@ version did not have yet is restated without an event.
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import cache, lru_cache
 from typing import Any, ClassVar, Self
 
 import msgspec
@@ -53,13 +54,19 @@ class Money(msgspec.Struct, frozen=True):
         """The amount as money; None without an amount. An amount without a currency is an error: it cannot be told."""
         if amount is None:
             return None
-        if not currency or len(currency) != 3 or not currency.isascii() or not currency.isalpha():
-            raise ValueError(f"an amount needs an ISO 4217 currency, not {currency!r}"[:200])
+        code, smallest = _unit(currency)
         if not amount.is_finite() or abs(amount) >= _LARGEST_AMOUNT:
             raise ValueError("an amount is not a number of ordinary size")
-        decimals = _DECIMALS.get(currency.upper(), 2)
-        # plus zero, so that -0 and 0 are written alike
-        return cls(amount.quantize(Decimal(1).scaleb(-decimals)) + 0, currency.upper())
+        return cls(amount.quantize(smallest) + 0, code)  # plus zero, so that -0 and 0 are written alike
+
+
+@lru_cache
+def _unit(currency: str | None) -> tuple[str, Decimal]:
+    """The currency's code and its smallest amount."""
+    if not currency or len(currency) != 3 or not currency.isascii() or not currency.isalpha():
+        raise ValueError(f"an amount needs an ISO 4217 currency, not {currency!r}"[:200])
+    code = currency.upper()
+    return code, Decimal(1).scaleb(-_DECIMALS.get(code, 2))
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -74,6 +81,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
 
     @classmethod
+    @cache
     def compared(cls) -> tuple[str, ...]:
         """The names of the fields that make a change."""
         return tuple(name for name in cls.__struct_fields__ if name not in cls.volatile)

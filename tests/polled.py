@@ -73,7 +73,7 @@ class Account:
         self.facts: list[Fact] = []
         self.ledger = MemoryLedger()
         self._told = 0
-        http = httpx.AsyncClient(transport=httpx.MockTransport(lambda request: self.vendor(request)))
+        http = httpx.MockTransport(lambda request: self.vendor(request))
         send = Sender(http).send
         keeper = TokenKeeper(connector, send, self.facts.append, rng=random.Random(1), clock=clock.seconds)
         pacer = Pacer(connector.pace, clock=clock.seconds)

@@ -10,6 +10,7 @@ import anyio
 import msgspec
 
 from agent import config as configured
+from agent import loop
 from agent.bus import names, open_bus
 from agent.commands.failures import WrongUsage
 from agent.config import Config, UnknownAccountError
@@ -42,7 +43,7 @@ class _Signalled(Exception):
 def finish(work: Callable[[], Awaitable[int]]) -> int:
     """Run a command to its exit status; Ctrl-C and SIGTERM cancel it in good order and raise KeyboardInterrupt."""
     try:
-        return anyio.run(_unless_signalled, work)
+        return loop.run(_unless_signalled, work)
     except _Signalled:
         raise KeyboardInterrupt from None
 

@@ -1,7 +1,6 @@
 """`vendorwire run`: the agent."""
 
-import anyio
-
+from agent import loop
 from agent.app import App, stopped_by_signals
 from agent.commands.failures import DONE
 from agent.commands.reaching import Settings
@@ -10,7 +9,7 @@ from agent.vault import Vault
 
 def main(settings: Settings, roles: tuple[str, ...]) -> int:
     """Work until Ctrl-C or SIGTERM."""
-    anyio.run(_run, App(settings.load(), roles, vault=Vault.from_environment()))
+    loop.run(_run, App(settings.load(), roles, vault=Vault.from_environment()))
     return DONE
 
 

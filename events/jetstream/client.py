@@ -1,12 +1,16 @@
 """nats-py's client, used for one connection only, with what it lacks for that."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import anyio
 from nats import errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
+
+from events.jetstream.wire import MessageParser
 
 
 class OneConnection(Client):
@@ -18,7 +22,9 @@ class OneConnection(Client):
 
     def __init__(self, *, tls_wanted: bool) -> None:
         super().__init__()
+        self._ps = MessageParser(self)
         self.lost = anyio.Event()
+        self._asked = 0
         self._tls_wanted = tls_wanted
 
     async def _close(self, status: int, do_cbs: bool = True) -> None:  # noqa: FBT001, FBT002 - upstream's signature
@@ -38,6 +44,48 @@ class OneConnection(Client):
         if self._pongs and self._pongs[0].cancelled():  # who asked waits no more; upstream's read loop would end on it
             self._pongs[0] = asyncio.Future()
         await super()._process_pong()
+
+    async def write(self, lines: bytes) -> None:
+        """Send whole protocol lines as they are, and wait until there is room for more. What nats-py has pending may come
+        later. Raises ConnectionClosedError, or OSError, where the connection is lost."""
+        if not self.is_connected or self._transport is None:
+            raise errors.ConnectionClosedError
+        self._transport.write(lines)
+        await self._transport.drain()  # type: ignore[no-untyped-call] # nats-py gives this one no types
+
+    def write_with_next(self, lines: bytes) -> None:
+        """Send protocol lines as they are, together with whatever is sent next."""
+        self._pending.append(lines)
+        self._pending_data_size += len(lines)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a message can be sent without waiting for those before it."""
+        return self._flush_queue is None or not self._flush_queue.full()
+
+    async def room(self) -> None:
+        """Wait until what was sent is written; for good, where the connection is lost meanwhile."""
+        if self._flush_queue is not None:
+            await self._flush_queue.join()
+
+    async def ask(
+        self, subject: str, data: bytes, headers: Mapping[str, str] | None, answer: asyncio.Future[Msg]
+    ) -> Msg:
+        """Send a message and wait for what becomes of `answer`: the first reply is its result.
+
+        Upstream's `request` makes an inbox name of random letters, a task's time-out and a callback for each.
+        """
+        if not self._resp_sub_prefix:
+            await self._init_request_sub()
+        self._asked += 1
+        token = f"{self._asked:x}"
+        self._resp_map[token] = answer
+        try:
+            reply = f"{bytes(self._resp_sub_prefix or b'').decode()}{token}"
+            await self.publish(subject, data, reply=reply, headers=dict(headers) if headers else None)
+            return await answer
+        finally:
+            self._resp_map.pop(token, None)
 
     async def end(self) -> None:
         """Write out what is pending, acks above all, and close. Takes 2 s at most, also when cancelled."""

@@ -8,7 +8,7 @@ Subscriptions are made again on the next connection.
 
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,7 +18,8 @@ from nats import errors
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as NatsSubscription
 
-from events.jetstream.asking import Asking, accepted, end
+from events.jetstream.asking import Asking, Outgoing, accepted, end
+from events.jetstream.batch import publish_batch
 from events.jetstream.checks import explain, explain_api, refuse_unfit, without_jetstream
 from events.jetstream.client import OneConnection
 from events.jetstream.errors import ApiError, BusRefused, BusUnavailable, NobodyListens
@@ -97,6 +98,10 @@ class Bus:
         """The first answer to a message. After BusUnavailable nobody knows whether it was carried out."""
         return await self._ask().request(subject, data, headers, timeout)
 
+    async def request_last(self, subjects: Sequence[str], data: bytes) -> None:
+        """Send the same to each subject, all at once, and wait for the last one's answer only."""
+        await self._ask().request_last(subjects, data, TIMEOUT)
+
     async def api(self, suffix: str, body: Mapping[str, Any] | None = None, timeout: float = TIMEOUT) -> dict[str, Any]:
         """JetStream's answer to `$JS.API.<suffix>`. Raises ApiError where it refuses."""
         return await _api(self._ask(), suffix, body, timeout)
@@ -107,6 +112,10 @@ class Bus:
         """Store a message in the stream that takes its subject; its sequence there. Raises ApiError where refused."""
         return accepted((await self.request(subject, data, headers, timeout)).data)
 
+    async def publish_batch(self, messages: Iterable[Outgoing], last: Outgoing, timeout: float = TIMEOUT) -> int:
+        """Store messages together, or none of them; the last one's sequence. See `events.jetstream.batch`."""
+        return await publish_batch(self._ask(), messages, last, timeout)
+
     async def publish_plain(
         self, subject: str, data: bytes = b"", headers: Headers | None = None, reply: str = ""
     ) -> None:
@@ -116,7 +125,7 @@ class Bus:
     async def publish_flushed(self, subject: str, data: bytes = b"", headers: Headers | None = None) -> None:
         """Send a message that nobody answers, and wait until the server has let it pass. Raises ApiError where too large."""
         asking = self._ask()
-        with asking.heeding(subject):  # a denial comes before the answer to whatever is asked after it
+        with asking.heeding([subject]):  # a denial comes before the answer to whatever is asked after it
             await asking.send(subject, data, headers, "")
             await _api(asking, "INFO", None, PING_TIMEOUT)
 

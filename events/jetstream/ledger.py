@@ -5,8 +5,7 @@ every batch, carries the sequence of the head the poll started from. If another 
 refuses the whole batch: there is no moment in which an event is out and its snapshot is not.
 """
 
-import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
@@ -14,7 +13,9 @@ from functools import lru_cache
 import anyio
 import msgspec
 
-from events.diff import Entry, Stored
+from events.diff import Stored
+from events.index import Entry, Index
+from events.jetstream.asking import Outgoing
 from events.jetstream.connection import Bus
 from events.jetstream.errors import ApiError, BusRefused, BusUnavailable
 from events.jetstream.pull import ConsumerGone, Message
@@ -28,12 +29,11 @@ from events.ledger import (
     Poll,
     State,
     entry_of,
-    events_of,
     messages,
 )
-from events.subjects import HEAD, Names, key_of
+from events.subjects import HEAD, Names, key_of, token
 from schemas.changes import Change, Scope
-from schemas.envelope import CONTENT_TYPE, CloudEvent, encode
+from schemas.envelope import CONTENT_TYPE, CloudEvent, encode, event_of
 from schemas.records import Record
 
 VERSION, DIGEST, SCHEMA, DELETED, KEY = (
@@ -54,10 +54,7 @@ class _Index(msgspec.Struct):
     """What this process knows of a scope, up to the head at `fence`."""
 
     fence: int
-    entries: dict[str, Entry]
-
-
-Outgoing = tuple[str, bytes, dict[str, str]]
+    entries: Index
 
 
 class JetStreamLedger:
@@ -74,16 +71,15 @@ class JetStreamLedger:
 
     async def load(self, scope: Scope) -> State:
         """Catch up from the last commit this process knows of; from the snapshots' headers the first time."""
-        async with self._loading.setdefault(scope, anyio.Lock()):
+        async with self._loading.setdefault(scope, anyio.Lock(fast_acquire=True)):
             fence, head = await self._read_head(scope)
-            index = self._indexes.pop(scope, None)  # half caught up is not caught up
+            index = self._indexes.get(scope)
             if index is None or fence < index.fence:  # a stream that went backwards is a stream made anew
-                index = _Index(0, {})
-            if fence != index.fence:
+                index = self._indexes[scope] = _Index(0, Index())
+            if fence != index.fence:  # where this is cut off, the next load starts from the same fence again
                 async for message in self._snapshots(scope, index.fence, fence, headers_only=True):
                     index.entries[key_of(message.subject.rpartition(".")[2])] = _entry(message.headers)
                 index.fence = fence
-            self._indexes[scope] = index
             return State(scope, head, fence, index.entries)
 
     async def stored(self, scope: Scope, keys: Sequence[str], kind: type[Record]) -> Mapping[str, Stored]:
@@ -107,19 +103,19 @@ class JetStreamLedger:
         """One atomic batch. After BusUnavailable nothing is known: the next load asks the server."""
         if messages(changes) > BATCH:
             raise ValueError(f"a commit holds at most {BATCH} messages")
-        told = events_of(changes, state.scope, poll)
-        outgoing = [part for change, event in told for part in self._outgoing(state.scope, change, event)]
-        fence = {"Nats-Rollup": "sub", "Nats-Expected-Last-Subject-Sequence": str(state.fence)}
-        outgoing.append((self._names.head(state.scope), _encode(head), fence))
-        async with self._loading.setdefault(state.scope, anyio.Lock()):
+        writing = _Writing(self._names, state.scope, poll, self._event_ttl, self._tombstone_ttl)
+        fence = f"Nats-Rollup: sub\r\nNats-Expected-Last-Subject-Sequence: {state.fence}\r\n"
+        last = (self._names.head(state.scope), _encode(head), fence)
+        async with self._loading.setdefault(state.scope, anyio.Lock(fast_acquire=True)):
             with _named(state.scope):
-                fenced, state.fence = state.fence, await self._atomic(outgoing)
+                sequence = await self._bus.publish_batch(writing.outgoing(changes), last)
+            fenced, state.fence = state.fence, sequence
             state.head = head
-            state.entries.update((change.key, entry_of(change)) for change in changes)
+            state.entries.update(writing.entries.items())
             index = self._indexes.get(state.scope)
             if index is not None and index.entries is state.entries and index.fence == fenced:
                 index.fence = state.fence  # otherwise the next load catches up with this commit too
-        return [event for _, event in told if event is not None]
+        return writing.events
 
     async def snapshots(self, scope: Scope, kind: type[Record]) -> AsyncIterator[tuple[str, Stored]]:
         """Every stored record, tombstones included."""
@@ -127,33 +123,6 @@ class JetStreamLedger:
         if fence:
             async for message in self._snapshots(scope, 0, fence, headers_only=False):
                 yield key_of(message.subject.rpartition(".")[2]), _stored(message.data, message.headers, kind)
-
-    async def _atomic(self, outgoing: Sequence[Outgoing]) -> int:
-        """Publish as one batch; the sequence of its last message. First and last are requests, the others go unanswered."""
-        batch = secrets.token_hex(12)
-        for number, (subject, data, headers) in enumerate(outgoing, 1):
-            marked = {**headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
-            if number == len(outgoing):
-                return await self._bus.publish(subject, data, {**marked, "Nats-Batch-Commit": "1"})
-            if number == 1:
-                _refusal_of((await self._bus.request(subject, data, marked)).data)
-            else:
-                await self._bus.publish_plain(subject, data, headers=marked)
-        raise ValueError("a batch holds at least one message")
-
-    def _outgoing(self, scope: Scope, change: Change, event: CloudEvent | None) -> list[Outgoing]:
-        subject = self._names.snapshot(scope, change.key)
-        version = {"Nats-Rollup": "sub", VERSION: str(change.version), SCHEMA: str(change.record.schema)}
-        if change.after is None:
-            snapshot = (subject, b"", {**version, DELETED: "1", "Nats-TTL": self._tombstone_ttl})
-        else:
-            digest = f"{entry_of(change).digest:016x}"
-            snapshot = (subject, _encode(change.after), {**version, DIGEST: digest})
-        if event is None or change.verb is None:
-            return [snapshot]
-        key = subject.rpartition(".")[2]
-        headers = {"Nats-TTL": self._event_ttl, KEY: key, "Content-Type": CONTENT_TYPE}
-        return [snapshot, (self._names.event(scope, change.verb), encode(event), headers)]
 
     async def _read_head(self, scope: Scope) -> tuple[int, Head]:
         with _named():
@@ -176,6 +145,36 @@ class JetStreamLedger:
             return await self._bus.request_many(f"$JS.API.DIRECT.GET.{self._names.ledger}", body)
 
 
+class _Writing:
+    """A commit's messages, made one by one as they are sent; `entries` and `events` are whole once all are made."""
+
+    def __init__(self, names: Names, scope: Scope, poll: Poll, event_ttl: str, tombstone_ttl: str) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.events: list[CloudEvent] = []
+        self._scope = scope
+        self._poll = poll
+        self._snapshots, self._events = (
+            names.snapshot(scope, ""),
+            names.event(scope, ""),
+        )  # what their subjects begin with
+        self._of_events = f"Content-Type: {CONTENT_TYPE}\r\nNats-TTL: {event_ttl}\r\n{KEY}:"
+        self._of_tombstones = f"{DELETED}: 1\r\nNats-TTL: {tombstone_ttl}\r\n"
+
+    def outgoing(self, changes: Iterable[Change]) -> Iterator[Outgoing]:
+        for change in changes:
+            key = token(change.key)
+            self.entries[change.key] = entry = entry_of(change)
+            headers = f"Nats-Rollup: sub\r\n{VERSION}: {change.version}\r\n{SCHEMA}: {change.record.schema}\r\n"
+            if change.after is None:
+                yield self._snapshots + key, b"", headers + self._of_tombstones
+            else:
+                yield self._snapshots + key, _encode(change.after), f"{headers}{DIGEST}: {entry.digest:016x}\r\n"
+            if change.verb is not None:
+                event = event_of(change, self._scope, observed_at=self._poll.observed_at, poll_id=self._poll.id)
+                self.events.append(event)
+                yield self._events + change.verb, encode(event), f"{self._of_events} {key}\r\n"
+
+
 @contextmanager
 def _named(scope: Scope | None = None) -> Iterator[None]:
     """Failures of the bus under the ledger's own names."""
@@ -189,13 +188,6 @@ def _named(scope: Scope | None = None) -> Iterator[None]:
         raise LedgerRefused(str(error)) from None
     except (BusUnavailable, ConsumerGone) as error:
         raise LedgerUnavailable(str(error)) from None
-
-
-def _refusal_of(data: bytes) -> None:
-    if data:
-        error = msgspec.json.decode(data).get("error")
-        if error:
-            raise ApiError(error.get("code", 0), error.get("err_code", 0), error.get("description", ""))
 
 
 def _entry(headers: Mapping[str, str]) -> Entry:

@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import lru_cache
 
 import msgspec
 
@@ -11,7 +12,7 @@ from events.jetstream.connection import Bus
 from events.jetstream.errors import ApiError
 from events.jetstream.ledger import KEY
 from events.jetstream.pull import Message, Puller, pulling
-from events.jetstream.read import held
+from events.jetstream.read import BATCH, held
 from events.subjects import Names
 
 GROUP = "agents"
@@ -143,7 +144,10 @@ class RouteQueue:
         if not backlog.in_hand:
             return []
         after, found = backlog.settled_up_to, []
-        given = held(self._bus, self._names.ledger, self._filters, every=True, after=after, headers_only=True)
+        batch = min(max(backlog.handed_out_up_to - after, 1), BATCH)
+        given = held(
+            self._bus, self._names.ledger, self._filters, every=True, after=after, headers_only=True, batch=batch
+        )
         async with aclosing(given) as messages:
             async for message in messages:
                 if message.sequence > backlog.handed_out_up_to:
@@ -221,7 +225,12 @@ _STARTS = ("deliver_policy", "opt_start_seq", "opt_start_time")  # where a consu
 
 def record_of(message: Message, names: Names) -> str:
     """Which record an event is about, as `vendor/account/resource/key`."""
-    return f"{names.scope_of(message.subject)}/{message.headers.get(KEY, '')}"
+    return f"{_scope_of(names, message.subject)}/{message.headers.get(KEY, '')}"
+
+
+@lru_cache(maxsize=10_000)
+def _scope_of(names: Names, subject: str) -> str:
+    return str(names.scope_of(subject))
 
 
 async def dead_letters(bus: Bus, names: Names, route: str | None = None) -> AsyncGenerator[DeadLetter, None]:

@@ -5,7 +5,7 @@ nats-py's own `fetch` sits out its time-out when the server has gone, and knows 
 
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import anyio
@@ -34,6 +34,7 @@ class Message(msgspec.Struct, frozen=True):
     delivered: int
     published_at: float  # Unix seconds
     pending: int
+    received_at: float  # on the monotonic clock
     reply: str
     bus: Bus
 
@@ -55,6 +56,15 @@ class Message(msgspec.Struct, frozen=True):
 
     async def _tell(self, what: bytes) -> None:
         await self.bus.publish_plain(self.reply, what)
+
+
+async def ack_all(messages: Sequence[Message]) -> None:
+    """All of one consumer are done; waits for the server to know it. Raises BusUnavailable: then they may come again.
+
+    The server handles what comes over one connection to one consumer in its order. So its answer about the last is an
+    answer about all.
+    """
+    await messages[-1].bus.request_last([message.reply for message in messages], b"+ACK")
 
 
 class Puller:
@@ -81,7 +91,7 @@ class Puller:
                 raise ConsumerGone(f"the consumer {self._consumer} is not there")
             if self._asked and time.monotonic() - self._heard > 2.5 * HEARTBEAT:
                 self._asked = 0
-            if self._asked < limit:
+            if self._asked <= limit // 2:  # not each time there is room for one more
                 await self._ask(limit - self._asked)
             self._woken = anyio.Event()
             with anyio.move_on_after(min(left, HEARTBEAT)):
@@ -121,7 +131,7 @@ class Puller:
     async def receive(self, msg: Msg) -> None:
         """A message or a status has come to the inbox."""
         self._heard = time.monotonic()
-        status = msg.headers.get("Status") if msg.headers else None
+        status = msg.headers.get("Status") if msg.headers and not msg.data else None
         if status is None:
             self._asked = max(self._asked - 1, 0)
             message = _message(msg, self._bus)
@@ -165,11 +175,12 @@ def _message(msg: Msg, bus: Bus) -> Message:
     return Message(
         subject=msg.subject,
         data=msg.data,
-        headers={str(name): str(value) for name, value in (msg.headers or {}).items()},
+        headers=msg.headers or {},
         sequence=int(sequence),
         delivered=int(delivered),
         published_at=int(stamp) / _NANO,
         pending=int(pending),
+        received_at=time.monotonic(),
         reply=msg.reply,
         bus=bus,
     )

@@ -60,6 +60,7 @@ async def held(
     after: int = 0,
     until: int = 0,
     headers_only: bool = False,
+    batch: int = BATCH,
 ) -> AsyncGenerator[Message, None]:
     """What a stream holds now: the last message of each subject, or `every` message, or every message past `after`.
 
@@ -74,10 +75,10 @@ async def held(
         if not pending and not until:
             return
         while True:
-            batch = await puller.take(BATCH)
-            if not batch:
+            taken = await puller.take(batch)
+            if not taken:
                 raise BusUnavailable(f"the stream {stream} stopped sending")
-            for message in batch:
+            for message in taken:
                 yield message
                 if message.sequence >= until and (until or not message.pending):
                     return

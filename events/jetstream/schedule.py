@@ -23,16 +23,21 @@ LEASE = timedelta(seconds=30)  # a tick whose agent died goes to another after t
 BEAT = 5.0  # seconds between two "in progress"; before a tick another agent passed on by mistake would come again
 GUARD = timedelta(hours=1)  # where the schedule's place is held while polling
 WRONG_LAST_SEQUENCE = 10071
+EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED_OF = "Nats-Expected-Last-Subject-Sequence-Subject"
 _NANO = 1_000_000_000
 
 
 class Due(msgspec.Struct, frozen=True):
-    """What a tick carries: how many polls in a row have failed."""
+    """What a tick carries: how many polls in a row have failed, and whether the account's health is known to say nothing
+    against the resource."""
 
     failures: int = 0
+    well: bool = False
 
 
 _due = msgspec.json.Decoder(Due)
+_encode = msgspec.json.encode
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -72,18 +77,17 @@ class Schedule:
 
     async def plan(self, scope: Scope, at: datetime, due: Due, *, only_if_missing: bool = False) -> None:
         """The next poll of a resource. It replaces the one planned before."""
-        await self._plan(scope, at, due, instead_of=0 if only_if_missing else None)
+        await self._put(scope, at, due, {EXPECTED: "0"} if only_if_missing else {})
 
-    async def _plan(self, scope: Scope, at: datetime, due: Due, *, instead_of: int | None) -> bool:
-        """False where the plan to replace, told by its sequence (0 for none), is not there any more."""
+    async def _put(self, scope: Scope, at: datetime, due: Due, expected: Mapping[str, str]) -> bool:
+        """Store a plan. False where the stream does not hold what is expected."""
         headers = {
             "Nats-Schedule": f"@at {at.astimezone(UTC).strftime('%Y-%m-%dT%H:%M:%S.%fZ')}",
             "Nats-Schedule-Target": self._names.poll(scope),
+            **expected,
         }
-        if instead_of is not None:
-            headers["Nats-Expected-Last-Subject-Sequence"] = str(instead_of)
         try:
-            await self._bus.publish(self._names.schedule(scope), msgspec.json.encode(due), headers)
+            await self._bus.publish(self._names.schedule(scope), _encode(due), headers)
         except ApiError as error:
             if error.err_code != WRONG_LAST_SEQUENCE:
                 raise
@@ -92,9 +96,8 @@ class Schedule:
 
     async def poll_now(self, scope: Scope) -> bool:
         """Make a tick. False while one is waiting or in hand: that poll is the one asked for, or must end first."""
-        headers = {"Nats-Expected-Last-Subject-Sequence": "0"}
         try:
-            await self._bus.publish(self._names.poll(scope), msgspec.json.encode(Due()), headers)
+            await self._bus.publish(self._names.poll(scope), _encode(Due()), {EXPECTED: "0"})
         except ApiError as error:
             if error.err_code != WRONG_LAST_SEQUENCE:
                 raise
@@ -128,33 +131,25 @@ class Schedule:
             return False
         if await last(self._bus, self._names.polls, self._names.poll(scope)) is not None:
             return False
-        return await self._plan(scope, at, Due(), instead_of=place.sequence)
+        return await self._put(scope, at, Due(), {EXPECTED: str(place.sequence)})
 
     async def forget(self, subjects: Sequence[str]) -> None:
         """Remove the schedules and ticks of what is no longer configured."""
         for subject in subjects:
             await self._bus.api(f"STREAM.PURGE.{self._names.polls}", {"filter": subject})
 
-    async def is_last(self, scope: Scope, sequence: int) -> bool:
-        """Whether this tick is still the one that counts."""
-        found = await last(self._bus, self._names.polls, self._names.poll(scope))
-        return found is not None and found.sequence == sequence
-
     async def begin(self, tick: Tick) -> bool:
         """Hold the schedule's place. False where this tick no longer counts: then what is planned is left as it is.
 
-        An agent that was hung may find the poll done and the next one planned by another.
+        An agent that was hung may find the poll done and the next one planned by another. What is held says nothing of the
+        account's health: the poll that it stands for has not ended.
         """
-        while True:
-            place = await last(self._bus, self._names.polls, self._names.schedule(tick.scope))
-            if not await self.is_last(tick.scope, tick.message.sequence):
-                return False
-            if await self._plan(tick.scope, _guard(), tick.due, instead_of=place.sequence if place else 0):
-                return True
+        still = {EXPECTED: str(tick.message.sequence), EXPECTED_OF: self._names.poll(tick.scope)}
+        return await self._put(tick.scope, _guard(), Due(failures=tick.due.failures), still)
 
     async def hold(self, tick: Tick) -> None:
         """Keep the schedule from firing while the poll lasts."""
-        await self.plan(tick.scope, _guard(), tick.due)
+        await self.plan(tick.scope, _guard(), Due(failures=tick.due.failures))
 
     async def finish(self, tick: Tick, at: datetime, due: Due) -> None:
         """Store the next poll, then give the tick back."""

@@ -6,6 +6,7 @@ it answers.
 """
 
 import math
+import time
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
@@ -22,6 +23,7 @@ from events.tokens import Entry, Held, Moved, Taken, Trouble
 
 WRONG_LAST_SEQUENCE = 10071
 NO_SUCH_MESSAGE = 10057
+ASK_EVERY = 1.0  # seconds between two questions for the server's time while entries come one after the other
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 
 
@@ -96,13 +98,16 @@ class JetStreamTokenStore:
                     raise
 
     async def follow(self) -> AsyncGenerator[tuple[str, Held] | None, None]:
+        asked, server = -math.inf, 0.0
         with _named():
             async with aclosing(follow(self._bus, self._stream, [self._names.token("*")])) as messages:
                 async for message in messages:
                     if message is None:
                         yield None
                         continue
-                    age = await self._now() - message.published_at
+                    if time.monotonic() >= asked + ASK_EVERY:
+                        server, asked = await self._now(), time.monotonic()
+                    age = server + time.monotonic() - asked - message.published_at
                     yield (
                         message.subject.rpartition(".")[2],
                         Held(_decoded(message.data), message.sequence, max(age, 0.0)),

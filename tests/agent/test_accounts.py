@@ -123,7 +123,7 @@ async def test_refused_credentials_are_told_once_and_tried_once_a_minute(tmp_pat
 class Story:
     """One account polled by hand, with a clock of its own."""
 
-    def __init__(self, sandbox: OctorateSandbox, http: httpx.AsyncClient) -> None:
+    def __init__(self, sandbox: OctorateSandbox, http: httpx.AsyncBaseTransport) -> None:
         self.now = 1000.0
         self.facts: list[Fact] = []
         self.ledger = MemoryLedger()
@@ -155,7 +155,7 @@ def _today() -> datetime:
 
 @asynccontextmanager
 async def told_by_hand(sandbox: OctorateSandbox) -> AsyncIterator[Story]:
-    async with httpx.AsyncClient(transport=httpx.MockTransport(sandbox)) as http:
+    async with httpx.MockTransport(sandbox) as http:
         yield Story(sandbox, http)
 
 

@@ -307,7 +307,7 @@ class Reader:
 
         connector = college(budget=Budget(requests=100_000, per=Duration(seconds=1)))
         self.keeper = desk.keeper(connector, key=key)
-        http = httpx.AsyncClient(transport=httpx.MockTransport(vendor))
+        http = httpx.MockTransport(vendor)
         self.api = Api(connector, self.keeper, http, Pacer(connector.pace), lambda *_: None, clock=lambda: desk.at)
 
     async def ask(self, path: str) -> str:

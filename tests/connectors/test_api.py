@@ -85,7 +85,7 @@ class Account:
 
     def __init__(
         self,
-        http: httpx.AsyncClient,
+        http: httpx.AsyncBaseTransport,
         base_url: str = "http://vendor.example/base",
         refusal: Callable[[httpx.Response], VendorError | None] = lambda _: None,
         max_bytes: int = 1_000_000,
@@ -108,7 +108,7 @@ class Account:
 
 def fake(handler: Callable[[httpx.Request], httpx.Response], **settings: object) -> Account:
     """An account whose vendor is a function, behind the real client."""
-    return Account(httpx.AsyncClient(transport=httpx.MockTransport(handler)), **settings)  # type: ignore[arg-type]  # as Account's own
+    return Account(httpx.MockTransport(handler), **settings)  # type: ignore[arg-type]  # as Account's own
 
 
 @contextlib.asynccontextmanager

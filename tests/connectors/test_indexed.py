@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.errors import Misconfigured, NothingThere, Unavailable, Unreadable, VendorError
-from connectors.indexed import Listed, Reported, indexed
+from connectors.indexed import Reported, indexed
+from connectors.listing import Listed
 
 pytestmark = pytest.mark.anyio
 

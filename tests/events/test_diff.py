@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.reading import Baseline, Bytes, Reading, Rules
+from agent.known import Known
+from agent.reading import Baseline, Reading, Rules
 from connectors.base import Page, Resource
 from events.diff import Stored, Unknown, decide, deleted, digest, most_telling, redact, restated
 from events.ledger import Head, MemoryLedger, Poll
@@ -91,6 +92,30 @@ def test_minus_nothing_is_nothing() -> None:
 
 def test_a_volatile_field_is_not_in_the_digest() -> None:
     assert digest(booking(updated_at=NOW)) == digest(booking())
+
+
+def test_digests_are_what_earlier_releases_stored() -> None:
+    guest, total = Guest(name="Ada Sample"), Money.of(Decimal("10.5"), "EUR")
+    stay = Booking(
+        id="1",
+        property_id="2",
+        arrival=date(2026, 6, 1),
+        departure=date(2026, 6, 5),
+        status=BookingStatus.CONFIRMED,
+        guest=guest,
+        total=total,
+        tags=("a",),
+        updated_at=NOW,
+    )
+    calendar = Availability(id="1", days={date(2026, 6, 2): "B", date(2026, 6, 1): "A"})
+    device = Device(
+        id="1", status=DeviceStatus.ONLINE, distributor_id="d", controls={"2": Control(on=True), "1": Control()}
+    )
+    assert [digest(stay), digest(calendar), digest(device)] == [
+        6690131021559747427,
+        13096300120844809846,
+        6025463783079070616,
+    ]
 
 
 def test_the_same_text_in_another_field_is_another_digest() -> None:
@@ -234,13 +259,13 @@ class Shop:
 
     def __init__(self) -> None:
         self.ledger = MemoryLedger()
-        self.seen = Bytes()
+        self.seen = Known()
         self.resource = Resource(record=Booking, every=timedelta(minutes=1), changes=VERBS)
         self.before: dict[str, Booking] = {}
 
     async def poll(self, state: dict[str, Booking], number: int, *, forget: bool) -> None:
         if forget:
-            self.seen = Bytes()
+            self.seen = Known()
         known = await self.ledger.load(SCOPE)
         poll = Poll(f"poll-{number}", NOW + timedelta(minutes=number))
         rules = Rules(resource=self.resource, first_sync="events", redact=())
@@ -248,7 +273,8 @@ class Shop:
         items = [msgspec.Raw(msgspec.json.encode(record)) for record in state.values()]
         page = Page(items=items, to_record=_read, key_of=lambda raw: _read(raw).id)
         await reading.page(page, "", Baseline(NOW, lambda record: True) if number else None)
-        await reading.gone(sorted(set(reading.alive_keys()) - set(state)))
+        await reading.settle()
+        await reading.gone(sorted(set(reading.seen.missing()) - set(state)))
         assert reading.alive() == len(state)
         await reading.flush(Head(poll_id=poll.id, at=poll.observed_at, records=reading.alive()))
 

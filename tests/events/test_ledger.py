@@ -9,7 +9,8 @@ from typing import Any
 import anyio
 import pytest
 
-from events.diff import Entry, Stored, digest
+from events.diff import Stored, digest
+from events.index import Entry
 from events.jetstream import streams
 from events.jetstream.ledger import JetStreamLedger
 from events.jetstream.read import held, last
@@ -69,7 +70,7 @@ def gone(key: str, version: int) -> Change:
 
 async def test_a_scope_never_polled_is_empty(make: Make) -> None:
     state = await make().load(SCOPE)
-    assert (state.head, state.fence, state.entries) == (Head(), 0, {})
+    assert (state.head, state.fence, dict(state.entries)) == (Head(), 0, {})
 
 
 async def test_a_commit_is_seen_by_another_agent(make: Make) -> None:

@@ -1,0 +1,97 @@
+"""The ticks in hand. A tick in hand is the lease of its resource: whoever has it polls, and says so until it is done."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import anyio
+
+from events.jetstream.connection import Bus
+from events.jetstream.errors import BusError
+from events.jetstream.schedule import BEAT, LEASE, Schedule, Tick
+from schemas.changes import Scope
+
+HOLD_EVERY = 100  # beats: before the place held in the schedule falls due
+
+
+class LeaseLost(Exception):
+    """This process or its bus stood still for so long that another agent may have the tick."""
+
+
+class _Lease:
+    """A tick in our hand, which the server gives to nobody else `until` then (on the monotonic clock)."""
+
+    def __init__(self, tick: Tick) -> None:
+        self.tick = tick
+        self.work = anyio.CancelScope()
+        self.beats = 0
+        self.lost = False
+        self.renew()
+
+    @property
+    def has_run_out(self) -> bool:
+        return time.monotonic() > self.until
+
+    def renew(self) -> None:
+        self.until = time.monotonic() + LEASE.total_seconds()
+
+
+class Leases:
+    """The ticks this agent has in hand, at most one of each resource. `keep` must run beside."""
+
+    def __init__(self, bus: Bus, schedule: Schedule) -> None:
+        self._bus = bus
+        self._schedule = schedule
+        self._leases: dict[Scope, _Lease] = {}
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def of(self, scope: Scope) -> Tick | None:
+        """The tick of a resource that is in hand."""
+        lease = self._leases.get(scope)
+        return lease.tick if lease else None
+
+    @contextmanager
+    def taken(self, tick: Tick) -> Iterator[None]:
+        """The tick is in hand for as long as the block lasts."""
+        self._leases[tick.scope] = _Lease(tick)
+        try:
+            yield
+        finally:
+            del self._leases[tick.scope]
+
+    @contextmanager
+    def working(self, tick: Tick) -> Iterator[None]:
+        """The work a tick in hand is for. It is cancelled when the lease is lost: raises LeaseLost."""
+        lease = self._leases[tick.scope]
+        with lease.work:
+            yield
+        if lease.lost:
+            raise LeaseLost
+
+    def has_lost(self, tick: Tick) -> bool:
+        """Whether another agent may have this tick by now."""
+        lease = self._leases.get(tick.scope)
+        return lease is not None and lease.tick is tick and lease.has_run_out
+
+    async def keep(self) -> None:
+        """Say "in progress" of every tick in hand, and keep its place in the schedule, for ever."""
+        while True:
+            await anyio.sleep(BEAT)
+            for lease in list(self._leases.values()):
+                try:
+                    await self._beat(lease)
+                except BusError:
+                    await self._bus.ready()
+
+    async def _beat(self, lease: _Lease) -> None:
+        if lease.has_run_out:
+            lease.lost = True
+            lease.work.cancel()
+            return
+        await lease.tick.message.progress()
+        lease.renew()
+        lease.beats += 1
+        if lease.beats % HOLD_EVERY == 0:
+            await self._schedule.hold(lease.tick)

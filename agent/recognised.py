@@ -1,0 +1,286 @@
+"""A page's items, recognised by their bytes; and sets of keys that hold a flag each for what the index knows."""
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import overload
+
+import msgspec
+from xxhash import xxh3_64_intdigest, xxh3_128_digest
+
+from connectors.errors import VendorError
+from connectors.listing import Items, KeyOf, Listed, key_or_bytes
+from events.index import Index
+from events.packed import NO_ROW
+
+AT_ONCE = 32  # records that are compared at once
+
+
+class Runs:
+    """The rows of a page, in stretches: most of its records came into the index one after the other."""
+
+    def __init__(self, rows: "array[int]") -> None:
+        self._stretches = array("I")  # the first row of each, and the one behind its last
+        self._length = len(rows)
+        if rows and rows == array("i", range(rows[0], rows[0] + len(rows))):
+            self._stretches.extend((rows[0], rows[0] + len(rows)))
+            return
+        behind = NO_ROW
+        for row in sorted(rows):
+            if row != behind:
+                self._stretches.extend((row, row))
+            self._stretches[-1] = behind = row + 1
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        ends = iter(self._stretches)
+        return zip(ends, ends, strict=True)
+
+    def prints(self, index: Index) -> bytes:
+        """A digest of the fingerprints that the index has for these rows."""
+        prints = array("Q")
+        for first, behind in self:
+            prints += index.prints[first:behind]
+        return xxh3_128_digest(prints)
+
+
+class Recognising:
+    """Finds records in the index by their bytes, each where it came last time: after the one that came before it."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._row = 0  # of the record that came last
+        self._following = array("I")  # row → the row of the record that followed it
+
+    def rows(self, prints: "array[int]", row_by_key: Callable[[int], int]) -> "array[int]":
+        """The row of each record, by its fingerprint, else by its key; most come in the order of their rows."""
+        stored, rows, at = self.index.prints, array("i"), 0
+        self._following.extend(range(len(self._following) + 1, len(stored) + 2))
+        while at < len(prints):
+            first = self._following[self._row]
+            behind = min(first + AT_ONCE, len(stored), first + len(prints) - at)
+            if first < behind and stored[first:behind] == prints[at : at + behind - first]:
+                rows.extend(range(first, behind))
+                self._row, at = behind - 1, at + behind - first
+                continue
+            until = min(at + AT_ONCE, len(prints))
+            rows.extend([self._one(prints[place], place, row_by_key) for place in range(at, until)])
+            at = until
+        return rows
+
+    def _one(self, print_: int, at: int, row_by_key: Callable[[int], int]) -> int:
+        found = self._following[self._row]
+        if found >= len(self.index.prints) or self.index.prints[found] != print_:
+            found = row_by_key(at)
+        if found != NO_ROW:
+            self._following[self._row] = self._row = found
+        return found
+
+
+class Recognised(Items):
+    """The items of a page, split when they are looked at.
+
+    `runs` and `fingerprint` are given for a page that is known. `reply`: what the vendor says of the page, and what tells its
+    reply from another; nothing for items that are not a whole reply.
+    """
+
+    def __init__(
+        self,
+        recognising: Recognising,
+        split: Callable[[], Sequence[msgspec.Raw]],
+        key_of: KeyOf,
+        context: str,
+        runs: Runs | None = None,
+        fingerprint: bytes = b"",
+    ) -> None:
+        self.runs = runs
+        self.context = context
+        self.reply: tuple[Listed, bytes] = (Listed(items=()), b"")
+        self._recognising = recognising
+        self._split = split
+        self._key_of = key_of
+        self._items: Sequence[msgspec.Raw] | None = None
+        self._rows: array[int] | None = None
+        self._fingerprint = fingerprint
+        self._prints: array[int] | None = None
+        self._keys: dict[int, str] = {}
+
+    def __len__(self) -> int:
+        return len(self._raws) if self.runs is None else len(self.runs)
+
+    @overload
+    def __getitem__(self, at: int) -> msgspec.Raw: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[msgspec.Raw]: ...
+    def __getitem__(self, at: int | slice) -> msgspec.Raw | Sequence[msgspec.Raw]:
+        return self._raws[at]
+
+    def __iter__(self) -> Iterator[msgspec.Raw]:
+        return iter(self._raws)
+
+    def key(self, at: int) -> str:
+        """The key of an item, read once. Raises what the connector raises where it cannot be."""
+        if at not in self._keys:
+            self._keys[at] = self._key_of(self._raws[at])
+        return self._keys[at]
+
+    def name(self, at: int) -> str:
+        """What tells an item from others: its key, or its bytes where that cannot be read."""
+        return key_or_bytes(lambda _: self.key(at))(self._raws[at])
+
+    @property
+    def fingerprint(self) -> bytes:
+        """The same for the same items in the same order."""
+        if not self._fingerprint:
+            self._fingerprint = xxh3_128_digest(self.prints)
+        return self._fingerprint
+
+    @property
+    def prints(self) -> "array[int]":
+        """The fingerprint of each item's bytes, in this context."""
+        if self._prints is None:
+            seed = xxh3_64_intdigest(self.context.encode())
+            self._prints = array("Q", [xxh3_64_intdigest(raw, seed) for raw in self._raws])
+        return self._prints
+
+    @property
+    def rows(self) -> "array[int]":
+        """The row of each record; NO_ROW for one that is not in the index, or whose key cannot be read."""
+        if self._rows is None:
+            self._rows = self._recognising.rows(self.prints, self._row_by_key)
+        return self._rows
+
+    def news(self) -> list[int]:
+        """The places of the records that are not known by their bytes, and of all copies of one that comes in several."""
+        stored, rows = self._recognising.index.prints, self.rows
+        if NO_ROW not in rows and array("Q", map(stored.__getitem__, rows)) == self.prints:
+            return []
+        pairs = enumerate(zip(rows, self.prints, strict=True))
+        news = [at for at, (row, print_) in pairs if row == NO_ROW or stored[row] != print_]
+        several = {rows[at] for at in news} - {NO_ROW} if len(set(rows)) < len(rows) else set()
+        return sorted({*news, *(at for at, row in enumerate(rows) if row in several)}) if several else news
+
+    @property
+    def _raws(self) -> Sequence[msgspec.Raw]:
+        if self._items is None:
+            self._items = self._split()
+        return self._items
+
+    def _row_by_key(self, at: int) -> int:
+        try:
+            return self._recognising.index.rows.get(self.key(at))
+        except (VendorError, ValueError, RecursionError):  # msgspec's errors are ValueErrors
+            return NO_ROW
+
+
+class KeySet:
+    """A set of keys: those in the index as a flag each, by row, the others as they are."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._flags = bytearray(len(index))
+        self._flagged = 0
+        self._others: set[str] = set()
+
+    def __contains__(self, key: str) -> bool:
+        row = self._index.rows.get(key)
+        return (0 <= row < len(self._flags) and self._flags[row] > 0) or key in self._others
+
+    def __len__(self) -> int:
+        return self._flagged + len(self._others)
+
+    def add(self, key: str) -> bool:
+        """Put a key in; whether it is new."""
+        row = self._index.rows.get(key)
+        if row != NO_ROW:
+            return self.add_rows((row,)) > 0
+        if key in self._others:
+            return False
+        self._others.add(key)
+        return True
+
+    def add_rows(self, rows: Iterable[int]) -> int:
+        """Put the keys of these rows in; how many of them are new."""
+        flags, new = self._grown(), 0
+        for row in rows:
+            if not flags[row]:
+                flags[row] = 1
+                new += 1
+        self._flagged += new
+        return new
+
+    def add_runs(self, runs: Runs) -> int:
+        """Put the keys of these rows in; how many of them are new."""
+        flags, new = self._grown(), 0
+        for first, behind in runs:
+            new += flags.count(0, first, behind)
+            flags[first:behind] = b"\1" * (behind - first)
+        self._flagged += new
+        return new
+
+    def add_items(self, items: Sequence[msgspec.Raw], key_of: KeyOf) -> int:
+        """Put the keys of items in; how many of them are new. One whose key cannot be read is known by its bytes."""
+        if not isinstance(items, Recognised):
+            return sum(map(self.add, map(key_or_bytes(key_of), items)))
+        if items.runs is not None:
+            return self.add_runs(items.runs)
+        new = self.add_rows(row for row in items.rows if row != NO_ROW)
+        return new + sum(self.add(items.name(at)) for at, row in enumerate(items.rows) if row == NO_ROW)
+
+    def missing(self) -> list[str]:
+        """The keys of the records that are there and not in this set."""
+        flags, keys = self._grown(), []
+        row = flags.find(0)
+        while row >= 0:
+            if self._index.is_alive(row):
+                keys.append(self._index.rows.key(row))
+            row = flags.find(0, row + 1)
+        return keys
+
+    def _grown(self) -> bytearray:
+        """The flags, one for each row: what has come into the index meanwhile is moved there from the others."""
+        known = len(self._flags)
+        self._flags.extend(bytes(len(self._index) - known))
+        if self._others:
+            for row, key in enumerate(self._index.rows.keys(known), known):
+                if key in self._others:
+                    self._others.discard(key)
+                    self._flags[row] = 1
+                    self._flagged += 1
+        return self._flags
+
+
+class Newest:
+    """The vendor time of each record's newest copy, in Unix seconds: by row for those in the index. 0 where none is told."""
+
+    def __init__(self, index: Index) -> None:
+        self._index = index
+        self._times = array("d")
+        self._others: dict[str, float] = {}
+
+    def begin(self) -> None:
+        """A poll begins: what never came into the index is forgotten."""
+        self._grow()
+        self._others.clear()
+
+    def get(self, key: str) -> float:
+        """The newest time of a record."""
+        row = self._index.rows.get(key)
+        return (self._times[row] if 0 <= row < len(self._times) else 0.0) or self._others.get(key, 0.0)
+
+    def put(self, key: str, time: float) -> None:
+        """A record was read as of this time."""
+        self._grow()
+        row = self._index.rows.get(key)
+        if row == NO_ROW:
+            self._others[key] = time
+        else:
+            self._times[row] = time
+
+    def _grow(self) -> None:
+        known = len(self._times)
+        self._times.frombytes(bytes(8 * (len(self._index) - known)))
+        if self._others:
+            for row, key in enumerate(self._index.rows.keys(known), known):
+                self._times[row] = self._others.pop(key, 0.0)
