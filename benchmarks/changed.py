@@ -1,10 +1,11 @@
 """What a poll costs where one booking in a hundred has changed, against one where nothing has."""
 
 from benchmarks.support import Row, emit, median, open_ledger, run, spent
-from benchmarks.vendor import Account, Site, accounts, served
+from benchmarks.vendor import Account, Fetching, Site, accounts, fetching, served
 
 PAGES = (100, 1000)
 SHARE = 0.01
+NEWEST = (0.1, 1.0)  # bookings change while they are new; or all of them do
 
 
 async def main(smoke: bool) -> None:
@@ -12,22 +13,27 @@ async def main(smoke: bool) -> None:
     async with served(records) as site, open_ledger() as (bus, ledger), accounts(bus, ledger, site, PAGES) as opened:
         await opened[-1].poll()
         for account, page in zip(opened, PAGES, strict=True):
-            emit(await row(site, account, page, rounds))
+            await account.poll()
+            await site.asked()
+            await account.poll()
+            async with fetching(site, await site.asked()) as bare:
+                for newest in NEWEST:
+                    emit(await row(site, account, bare, page, newest, rounds))
 
 
-async def row(site: Site, account: Account, page: int, rounds: int) -> Row:
-    await account.poll()
+async def row(site: Site, account: Account, bare: Fetching, page: int, newest: float, rounds: int) -> Row:
     taken: list[tuple[float, float]] = []
     for turn in range(rounds):
         still = await spent(account.poll)
-        await site.change(SHARE, turn)
+        await site.change(SHARE, turn, newest)
+        await bare.fetch()  # so that the vendor has its pages ready, as before
         moved = await spent(account.poll)
-        await account.poll()  # what is remembered of a page that changed comes back with the next reading
         taken.append((still, moved))
     unchanged, changed = (median(each) for each in zip(*taken, strict=True))
+    where = "spread over all pages" if newest == 1 else f"among the newest {newest:.0%}"
     return Row(
         group="1 % changed",
-        what=f"{site.records:,} records, pages of {page}: processor time a record",
+        what=f"{site.records:,} records, pages of {page}, changes {where}: processor time a record",
         figure=f"{changed / site.records * 1e6:.2f} µs",
         limit=f"nothing changed {unchanged / site.records * 1e6:.2f} µs",
         ratio=changed / unchanged,

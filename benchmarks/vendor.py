@@ -41,9 +41,9 @@ class Site(msgspec.Struct, frozen=True):
     records: int
     pid: int
 
-    async def change(self, share: float, turn: int) -> None:
-        """Change a share of the bookings, spread evenly; each turn changes others."""
-        await self._control(f"change?share={share}&round={turn}")
+    async def change(self, share: float, turn: int, newest: float = 1.0) -> None:
+        """Change a share of the bookings, spread evenly over the newest part of them; each turn changes others."""
+        await self._control(f"change?share={share}&round={turn}&newest={newest}")
 
     async def asked(self) -> list[str]:
         """The booking pages that were asked for since this was asked last, in order."""

@@ -8,7 +8,8 @@ there is room: a million bookings take a few megabytes. It answers as an iPRO si
     POST /oauth/2.0/token                         a token; any client is known
     GET  /apis/properties                         five properties
     GET  /apis/bookings?bookingstatus=3&size=&index=   {"TotalHits": n, "Items": [...]}; 4 lists none, without it: 400
-    POST /control/change?share=0.01&round=1       changes that share of the bookings, spread evenly; each round others
+    POST /control/change?share=0.01&round=1&newest=1   changes that share of the bookings, spread evenly over the newest part
+                                                  (1: over all); each round others
     POST /control/asked                           {"asked": [...]}: what was asked since the last time, page by page
 """
 
@@ -75,10 +76,10 @@ class Site:
             self._kept -= len(oldest)
         return page
 
-    def change(self, share: float, turn: int) -> int:
-        """Change every so-manieth booking, beginning with another at each turn; how many that are."""
-        step = max(round(1 / share), 1)
-        changed = range(turn % step, self.records, step)
+    def change(self, share: float, turn: int, newest: float) -> int:
+        """Change every so-manieth booking of the newest part, beginning with another at each turn; how many that are."""
+        step = max(round(newest / share), 1)
+        changed = range(round(self.records * (1 - newest)) + turn % step, self.records, step)
         for number in changed:
             self._revisions[number] = (self._revisions[number] + 1) % 256
         self._pages.clear()
@@ -100,7 +101,9 @@ class Site:
                     {"access_token": "A" * 1400, "token_type": "bearer", "expires_in": 86400}
                 )
             case "POST", "/control/change":
-                return 200, b'{"changed":%d}' % self.change(float(asked["share"]), int(asked["round"]))
+                return 200, b'{"changed":%d}' % self.change(
+                    float(asked["share"]), int(asked["round"]), float(asked["newest"])
+                )
             case "POST", "/control/asked":
                 told, self.asked = self.asked, []
                 return 200, msgspec.json.encode({"asked": told})

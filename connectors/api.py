@@ -7,6 +7,7 @@ import copy
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import urlencode
 
@@ -166,9 +167,8 @@ class Api:
 
     def _url(self, path: str, params: Sequence[tuple[str, str]] = ()) -> httpx.URL:
         """The path always starts with a slash, so that it cannot continue the host."""
-        query = f"{'&' if '?' in path else '?'}{urlencode(params)}" if params else ""
         try:
-            return httpx.URL(f"{self._vendor.base_url.rstrip('/')}/{path.lstrip('/')}{query}")
+            return _address(self._vendor.base_url, path, tuple(params))
         except httpx.InvalidURL:
             raise Misconfigured("a path with characters that no address can have was to be read") from None
 
@@ -235,3 +235,10 @@ class Api:
             raise failure
         self._grants.accepted(told(request), token.access)
         return reply
+
+
+@lru_cache(maxsize=2048)
+def _address(base_url: str, path: str, params: tuple[tuple[str, str], ...]) -> httpx.URL:
+    """To read one costs as much as all else that is done for a request; the same pages are asked for again and again."""
+    query = f"{'&' if '?' in path else '?'}{urlencode(params)}" if params else ""
+    return httpx.URL(f"{base_url.rstrip('/')}/{path.lstrip('/')}{query}")

@@ -64,15 +64,14 @@ class Sender:
         The body of a 200 that is known has been looked at and is left out; the reply's extensions say KNOWN. To put the pieces
         of a large one together costs as much as to fetch them.
         """
-        if any(_CONTROL.search(value) for _, value in request.headers.raw):
+        if _CONTROL.search(b" ".join([value for _, value in request.headers.raw])):
             raise Misconfigured(f"{told(request)}: {UNSENDABLE}")
         for name, value in HEADERS.items():
             request.headers.setdefault(name, value)
+        failure = f"no answer within {self._deadline:g} s"
         try:
-            with anyio.fail_after(self._deadline):
+            with anyio.CancelScope(deadline=anyio.current_time() + self._deadline):
                 return await self._exchange(request, is_known)
-        except TimeoutError:
-            failure = f"no answer within {self._deadline:g} s"
         except (
             httpx.HTTPError,
             aiohttp.ClientError,

@@ -7,10 +7,12 @@ no change. `by_entry` names mappings whose changes are told entry by entry, with
 version did not have yet is restated without an event.
 """
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any, ClassVar, Self
 
 import msgspec
@@ -88,8 +90,15 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def differences(self, before: Self) -> dict[str, tuple[Any, Any]]:
         """What makes this record another than it was before: the name of each, its value before, its value now."""
-        sides = {name: (getattr(before, name), getattr(self, name)) for name in self.compared()}
-        return {name: (old, new) for name, (old, new) in sides.items() if old != new}
+        values = self._values()
+        sides = zip(self.compared(), values(before), values(self), strict=False)
+        return {name: (old, new) for name, old, new in sides if old is not new and old != new}
+
+    @classmethod
+    @cache
+    def _values(cls) -> Callable[[Any], tuple[Any, ...]]:
+        """Gives a record's compared fields, and the id once more: one field alone would come without a tuple."""
+        return attrgetter(*cls.compared(), "id")
 
     @property
     def made_at(self) -> datetime | None:
