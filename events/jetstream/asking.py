@@ -161,6 +161,11 @@ class Asking:
         while lines := self._lines(islice(outgoing, _TOGETHER)):
             yield lines
 
+    async def written(self) -> None:
+        """Wait until all that was asked or sent is written. Raises BusUnavailable."""
+        with self._under_way(()):
+            await _unless_lost(self._client.room())
+
     async def write(self, lines: bytes) -> None:
         """Send what was rendered; waits where too much is unsent. Raises BusUnavailable."""
         with self._under_way(()):

@@ -1,8 +1,8 @@
 """An atomic batch: messages that a stream stores together or not at all (`Nats-Batch-*`).
 
-First and last are requests, the others go unanswered. The server takes its time to open a batch and to store it, so the
-messages are made meanwhile, as far as that goes. It keeps few of them open at once for each stream, so an agent opens no
-more than its share; where there are too many all the same, it is asked again.
+First and last are requests, the others go unanswered. The server takes its time to open a batch, so the others follow while
+it does: where it refuses to, it drops them. It keeps few of them open at once for each stream, so an agent opens no more than
+its share; where there are too many all the same, it is asked again.
 """
 
 import secrets
@@ -13,7 +13,7 @@ import anyio
 import anyio.lowlevel
 
 from events.jetstream.asking import Asking, Outgoing, accepted
-from events.jetstream.errors import ApiError
+from events.jetstream.errors import ApiError, BusError
 
 TOO_MANY_OPEN = 10210
 ASK_AGAIN = 0.1  # seconds
@@ -40,49 +40,71 @@ async def publish_batch(asking: Asking, messages: Iterable[Outgoing], last: Outg
         if first is None:
             subjects.append(last[0])
             return accepted(await _ask(asking, last, timeout))
+        subject, data, headers = last
+        ends = numbered([(subject, data, f"{headers}Nats-Batch-Commit: 1\r\n")])
         async with asking.batches:
-            await _begin(asking, first, outgoing, timeout)
-            for subject, data, headers in numbered([last]):
-                answer = await _ask(asking, (subject, data, f"{headers}Nats-Batch-Commit: 1\r\n"), timeout)
+            answer = await _Sending(asking, first, asking.rendered(outgoing), ends, timeout).run()
     return accepted(answer)
 
 
-async def _begin(asking: Asking, first: Outgoing, others: Iterator[Outgoing], timeout: float) -> None:
-    """Open the batch, and send what belongs into it once it is open."""
-    opened = anyio.Event()
+class _Sending:
+    """A batch on its way: again from its first message, where the server had no room for it."""
 
-    async def open_it() -> None:
-        deadline = anyio.current_time() + timeout
-        while not await _is_open(asking, first, timeout, patient=anyio.current_time() < deadline):  # noqa: ASYNC110 - nobody tells when there is room
+    def __init__(
+        self, asking: Asking, first: Outgoing, others: Iterator[bytes], ends: Iterator[Outgoing], timeout: float
+    ) -> None:
+        self._asking = asking
+        self._first = first
+        self._others = others
+        self._ends = ends  # numbered once all others are
+        self._last: Outgoing | None = None
+        self._timeout = timeout
+        self._sent: list[bytes] = []
+
+    async def run(self) -> bytes:
+        """The answer to the last message."""
+        deadline = anyio.current_time() + self._timeout
+        while True:
+            try:
+                return await self._once()
+            except ApiError as refused:
+                if refused.err_code != TOO_MANY_OPEN or anyio.current_time() >= deadline:
+                    raise
             await anyio.sleep(ASK_AGAIN)
-        opened.set()
 
-    rendered = asking.rendered(others)
-    ready = bytearray()
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(open_it)
-            await anyio.lowlevel.checkpoint()  # it is on its way
-            while not opened.is_set() and (lines := next(rendered, b"")):
-                ready += lines
+    async def _once(self) -> bytes:
+        refused: list[BusError] = []  # why the batch was not opened, which tells more than what became of the others
+
+        async def open_it() -> None:
+            try:
+                if answer := await _ask(self._asking, self._first, self._timeout):
+                    accepted(answer)
+            except BusError as error:
+                refused.append(error)
+                group.cancel_scope.cancel()
+
+        answer = b""
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(open_it)
                 await anyio.lowlevel.checkpoint()
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
-    await asking.write(bytes(ready))
-    for lines in rendered:
-        await asking.write(lines)
+                await self._asking.written()  # it is on its way: nothing may overtake it
+                answer = await self._rest()
+        except ExceptionGroup as failures:
+            raise (refused or failures.exceptions)[0] from None
+        if refused:
+            raise refused[0]
+        return answer
 
-
-async def _is_open(asking: Asking, first: Outgoing, timeout: float, *, patient: bool) -> bool:
-    """Ask for the batch to be opened. While `patient`, there may be too many of them at this moment."""
-    try:
-        if answer := await _ask(asking, first, timeout):
-            accepted(answer)
-    except ApiError as refused:
-        if not patient or refused.err_code != TOO_MANY_OPEN:
-            raise
-        return False
-    return True
+    async def _rest(self) -> bytes:
+        for lines in self._sent:
+            await self._asking.write(lines)
+        for lines in self._others:
+            self._sent.append(lines)
+            await self._asking.write(lines)
+        if self._last is None:
+            self._last = next(self._ends)
+        return await _ask(self._asking, self._last, self._timeout)
 
 
 async def _ask(asking: Asking, message: Outgoing, timeout: float) -> bytes:

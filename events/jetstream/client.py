@@ -64,9 +64,9 @@ class OneConnection(Client):
         return self._flush_queue is None or not self._flush_queue.full()
 
     async def room(self) -> None:
-        """Wait until what was sent is written; for good, where the connection is lost meanwhile."""
+        """Wait until what was sent is written."""
         if self._flush_queue is not None:
-            await self._flush_queue.join()
+            await self._flush_pending(force_flush=True)
 
     async def ask(
         self, subject: str, data: bytes, headers: Mapping[str, str] | None, answer: asyncio.Future[Msg]

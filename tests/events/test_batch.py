@@ -130,3 +130,43 @@ async def test_a_subject_that_would_break_out_of_its_line_is_our_own_error(tmp_p
             with pytest.raises(BadSubjectError):
                 await bus.publish_batch([*some(1), (subject, b"", "")], LAST)
         assert await stored(bus) == []
+
+
+async def open_batches(bus: Bus, count: int) -> None:
+    for number in range(count):
+        marks = {"Nats-Batch-Id": f"other-{number}", "Nats-Batch-Sequence": "1"}
+        await bus.request(f"s.other.{number}", b"", marks)
+
+
+MOST_OPEN = 50  # batches that the server keeps open for a stream
+
+
+async def test_where_too_many_batches_are_open_it_waits_until_there_is_room(tmp_path: Path) -> None:
+    async with open_bus(tmp_path) as (bus, _):
+        await open_batches(bus, MOST_OPEN)
+        async with anyio.create_task_group() as group:
+
+            async def make_room() -> None:
+                await anyio.sleep(0.3)
+                end = {"Nats-Batch-Id": "other-0", "Nats-Batch-Sequence": "2", "Nats-Batch-Commit": "1"}
+                await bus.request("s.other.end", b"", end)
+
+            group.start_soon(make_room)
+            sequence = await bus.publish_batch(some(MANY), LAST)
+        found = [subject for subject, _ in await stored(bus)]
+    assert sequence == 2 + MANY + 1
+    assert found == ["s.other.0", "s.other.end", *(f"s.{number}" for number in range(MANY)), "s.last"]
+
+
+async def test_where_there_is_never_room_it_is_refused_by_name_and_nothing_is_stored(tmp_path: Path) -> None:
+    async with open_bus(tmp_path) as (bus, _):
+        await open_batches(bus, MOST_OPEN)
+        with pytest.raises(ApiError, match="too many"):
+            await bus.publish_batch(some(MANY), LAST, timeout=0.5)
+        assert await stored(bus) == []
+
+
+async def test_the_wait_for_room_to_send_ends(tmp_path: Path) -> None:
+    async with open_bus(tmp_path) as (bus, _):
+        with anyio.fail_after(DEADLINE):
+            await bus.client.room()
