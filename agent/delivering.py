@@ -14,7 +14,6 @@ from typing import assert_never
 
 import anyio
 import msgspec
-from anyio.abc import TaskGroup
 
 from agent.pulse import Pulse
 from agent.receivers import Receiver
@@ -97,31 +96,36 @@ class RouteWorker:
         self._pulse.expect(self._loop, within=60)
         async with anyio.create_task_group() as settling:
             settling.start_soon(self._settler.run)
-            async with anyio.create_task_group() as deliveries:
-                await self._run(deliveries)
+            await self._deliver_all()
             self._settler.end()
         self._pulse.done(self._loop)
 
-    async def _run(self, deliveries: TaskGroup) -> None:
+    async def _deliver_all(self) -> None:
+        """Until stopped, and what is in hand is done. When that takes too long, what waits here is handed back."""
         number = self._receiver.concurrency
         if self._receiver.rate is not None:
             number *= 2  # replays too: whoever waits for his turn tells the bus that he does
-        slots = Slots(deliveries, self._handle, number)
+        slots = Slots(self._handle, number)
         try:
-            while not self._stopping:
-                self._pulse.beat(self._loop)
-                with anyio.move_on_after(GLANCE):
-                    await self._bus.ready()
-                if self._rests or not self._bus.connected:
-                    await anyio.sleep(GLANCE)
-                    continue
-                await self._try(slots)
-            slots.end()
+            async with anyio.create_task_group() as deliveries:
+                slots.open(deliveries)
+                await self._run(slots)
+                slots.end()
         except anyio.get_cancelled_exc_class():
             with anyio.move_on_after(1, shield=True), suppress(BusError):
                 for message in slots.left():
                     await message.retry(0)
             raise
+
+    async def _run(self, slots: Slots[Message]) -> None:
+        while not self._stopping:
+            self._pulse.beat(self._loop)
+            with anyio.move_on_after(GLANCE):
+                await self._bus.ready()
+            if self._rests or not self._bus.connected:
+                await anyio.sleep(GLANCE)
+                continue
+            await self._try(slots)
 
     async def _try(self, slots: Slots[Message]) -> None:
         try:

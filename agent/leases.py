@@ -25,6 +25,7 @@ class _Lease:
         self.tick = tick
         self.work = anyio.CancelScope()
         self.beats = 0
+        self.works = False
         self.lost = False
         self.renew()
 
@@ -65,8 +66,12 @@ class Leases:
     def working(self, tick: Tick) -> Iterator[None]:
         """The work a tick in hand is for. It is cancelled when the lease is lost: raises LeaseLost."""
         lease = self._leases[tick.scope]
-        with lease.work:
-            yield
+        lease.works = True
+        try:
+            with lease.work:
+                yield
+        finally:
+            lease.works = False
         if lease.lost:
             raise LeaseLost
 
@@ -79,9 +84,10 @@ class Leases:
         """Say "in progress" of every tick in hand, and keep its place in the schedule, for ever."""
         while True:
             await anyio.sleep(BEAT)
-            for lease in list(self._leases.values()):
+            for scope, lease in list(self._leases.items()):
                 try:
-                    await self._beat(lease)
+                    if self._leases.get(scope) is lease:
+                        await self._beat(lease)
                 except BusError:
                     await self._bus.ready()
 
@@ -93,5 +99,5 @@ class Leases:
         await lease.tick.message.progress()
         lease.renew()
         lease.beats += 1
-        if lease.beats % HOLD_EVERY == 0:
+        if lease.beats % HOLD_EVERY == 0 and lease.works:  # else the next poll may have been planned meanwhile
             await self._schedule.hold(lease.tick)

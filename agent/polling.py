@@ -289,4 +289,4 @@ class Polling:
                 backoff = min(interval * 2.0 ** min(failures, DOUBLINGS), LONGEST_BACKOFF)
                 return max(interval, backoff * self._rng.uniform(0.5, 1))
             case _:
-                return interval * self._rng.uniform(0.97, 1.03)
+                return interval * self._rng.uniform(0.94, 1)  # not all at once, and none later than asked

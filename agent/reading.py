@@ -120,7 +120,7 @@ class Reading:
             self._note_pages()
 
     async def settle(self) -> None:
-        """Decide on what was read and is not what the index knows. To be called once everything is read, at the latest."""
+        """Decide on what was read and is not what the index knows. To be called at the end of each part, at the latest."""
         items = list(self._different.values())
         self._different.clear()
         for start in range(0, len(items), TOGETHER):

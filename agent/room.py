@@ -58,6 +58,8 @@ class Room:
         """Wait until there are no more than so many in hand, or so long."""
         waiter = (in_hand, anyio.Event())
         self._waiters.append(waiter)
-        with anyio.move_on_after(seconds):
-            await waiter[1].wait()
-        self._waiters.remove(waiter)
+        try:
+            with anyio.move_on_after(seconds):
+                await waiter[1].wait()
+        finally:
+            self._waiters.remove(waiter)

@@ -72,8 +72,13 @@ class Settler:
 
     async def _round(self) -> None:
         due, self._due = self._due, []
-        if not due:
-            return
+        by_consumer: dict[str, list[tuple[Message, str, Lanes]]] = {}
+        for each in due:
+            by_consumer.setdefault(each[0].consumer, []).append(each)
+        for some in by_consumer.values():
+            await self._acknowledge(some)
+
+    async def _acknowledge(self, due: Sequence[tuple[Message, str, Lanes]]) -> None:
         try:
             await ack_all([message for message, _, _ in due])
             await self._release(due)

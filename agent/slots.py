@@ -12,18 +12,22 @@ T = TypeVar("T")
 class Slots(Generic[T]):
     """Handles what is given, in its order, as many things side by side as there are slots; whatever is more waits."""
 
-    def __init__(self, tasks: TaskGroup, handle: Callable[[T], Awaitable[None]], number: int) -> None:
-        self._tasks = tasks
+    def __init__(self, handle: Callable[[T], Awaitable[None]], number: int) -> None:
+        self._tasks: TaskGroup | None = None
         self._handle = handle
         self._number = number
         self._given: asyncio.Queue[T | None] = asyncio.Queue()
         self._started = 0
         self._free = 0
 
+    def open(self, tasks: TaskGroup) -> None:
+        """From now on things are handled, by tasks of this group."""
+        self._tasks = tasks
+
     def give(self, thing: T) -> None:
         """Have it handled."""
         self._given.put_nowait(thing)
-        if self._given.qsize() > self._free and self._started < self._number:
+        if self._tasks and self._given.qsize() > self._free and self._started < self._number:
             self._started += 1
             self._tasks.start_soon(self._work)
 

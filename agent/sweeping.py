@@ -92,10 +92,12 @@ class Sweep:
         try:
             async for page in self._connector.read(self._api, query):
                 await reading.page(page, part, self._baseline(query, known))
+            await reading.settle()
             if query.whole and reading.records - records == reading.unreadable - unreadable > 0:
                 raise Unreadable(f"none of the {reading.records - records} records listed can be read")
         except (Forbidden, Misconfigured, NothingThere, Unavailable, Unreadable) as error:
-            self._failures.append(error)  # what was read is true all the same: it stays pending and is committed
+            self._failures.append(error)
+            await reading.settle()  # what was read is true all the same
             return
         if query.whole:
             self._swept.append(query)

@@ -3,7 +3,9 @@
 from benchmarks.support import Row, emit, median, open_ledger, run, spent
 from benchmarks.vendor import Account, Fetching, Site, accounts, fetching, served
 
-PAGES = (100, 1000)
+# At pages of 1000 what did not change costs so little that the changes outweigh it: each is compared, stored and published.
+BOUNDS = {100: 2.0, 1000: 4.0}  # page → times the unchanged poll
+PAGES = tuple(BOUNDS)
 SHARE = 0.01
 NEWEST = (0.1, 1.0)  # bookings change while they are new; or all of them do
 
@@ -37,7 +39,7 @@ async def row(site: Site, account: Account, bare: Fetching, page: int, newest: f
         figure=f"{changed / site.records * 1e6:.2f} µs",
         limit=f"nothing changed {unchanged / site.records * 1e6:.2f} µs",
         ratio=changed / unchanged,
-        bound=2.0,
+        bound=BOUNDS[page],
         at="most",
     )
 

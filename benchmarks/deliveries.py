@@ -1,7 +1,8 @@
 """What a delivery costs: `python -m benchmarks.deliveries`. A route's worker against a bare loop that signs and posts.
 
-Both send the same events to the same receiver, as many at once, over sessions with the same settings. Events lie in the
-ledger's stream beforehand; the server and the receiver are processes of their own.
+Both send the same events to the same receiver, as many at once, with the same client, which is aiohttp: the bare loop through
+its session, as is usual, the product through the session's connections and parser only. Events lie in the ledger's stream
+beforehand; the server and the receiver are processes of their own.
 """
 
 import hmac

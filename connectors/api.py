@@ -104,10 +104,15 @@ class Api:
     async def listing(self, listing: Listing[T], params: Sequence[tuple[str, str]] = ()) -> Listed:
         """GET a page of a listing. Raises VendorError.
 
-        One whose bytes are remembered is not decoded, nor looked at for failures again: those were not remembered.
+        One whose bytes are remembered is neither decoded nor looked at for failures again: a failure is never remembered.
         """
         pieces: Pieces = ()
         fingerprint = b""
+
+        def ask() -> httpx.Request:
+            nonlocal fingerprint
+            fingerprint = b""  # of the reply to this request, not to the one before the token was renewed
+            return httpx.Request("GET", self._url(listing.path, params))
 
         def is_known(found: Pieces) -> bool:
             nonlocal pieces, fingerprint
@@ -117,7 +122,7 @@ class Api:
             return known
 
         try:
-            reply = await self._ask(lambda: httpx.Request("GET", self._url(listing.path, params)), is_known)
+            reply = await self._ask(ask, is_known)
         except NothingThere:
             if listing.absent is None:
                 raise

@@ -17,7 +17,6 @@ from urllib.parse import quote
 
 import httpx
 import msgspec
-from xxhash import xxh3_128_hexdigest
 
 from connectors import pages
 from connectors.api import Api
@@ -42,7 +41,7 @@ from connectors.ipro_records import (
     vouched_booking,
     vouched_property,
 )
-from connectors.listing import Listed, Listing
+from connectors.listing import Listed, Listing, key_or_bytes
 from connectors.tolerant import an_id
 from schemas import ipro as wire
 from schemas.lettings import Availability, Enquiry
@@ -52,7 +51,6 @@ from schemas.settings import Budget, Duration, Secret
 DAY = timedelta(days=1)
 MOST_PAGES = 2000  # of one listing: a million bookings of one site, in pages of 1000
 READINGS = 3  # of a listing whose records moved from page to page meanwhile
-EDGE = 2048  # bytes
 LEAST_MARGIN = timedelta(minutes=2)
 TOKEN_LIFETIME = timedelta(hours=1)  # where a reply does not tell
 STATUSES = ([("bookingstatus", str(wire.BOOKED))], [("bookingstatus", str(wire.CANCELLED))])
@@ -66,8 +64,6 @@ _touched = msgspec.json.Decoder(wire.Touched | list[wire.Touched | int | float |
 _calendar = msgspec.json.Decoder(wire.Calendar)
 _token = msgspec.json.Decoder(wire.Token)
 _outcome = msgspec.json.Decoder(wire.Outcome)
-
-Key = Callable[[msgspec.Raw], str]
 
 
 class Ipro(Connector, frozen=True, kw_only=True, tag="ipro"):
@@ -152,7 +148,7 @@ class Ipro(Connector, frozen=True, kw_only=True, tag="ipro"):
     def refusal(self, reply: httpx.Response) -> VendorError | None:
         """A failure inside a 200; and what it means that something is not there."""
         if reply.is_success:
-            if b'"success"' not in _edges(reply.content).lower():  # looking is cheaper than decoding
+            if b'uccess"' not in reply.content:  # looking is cheaper than decoding
                 return None
             told = _outcome.decode(reply.content.removeprefix(BOM))
             failed = False in (flag(told.success), flag(told.small))
@@ -214,7 +210,7 @@ class Ipro(Connector, frozen=True, kw_only=True, tag="ipro"):
             asked = [("bookingID", id_), *status, *self._page(1)]
             forbidden = None if status else NOTHING
             items = _items(await api.get(f"{self.path}/bookings", _listing, asked, absent=NOTHING, forbidden=forbidden))
-            if any(_name(booking_key, raw) != id_ for raw in items):
+            if any(key_or_bytes(booking_key)(raw) != id_ for raw in items):
                 raise Unreadable(f"GET {self.path}/bookings: asked for one by id, the site lists others")
             yield self._booking_page(paid, items)
             if items:
@@ -345,11 +341,6 @@ class Ipro(Connector, frozen=True, kw_only=True, tag="ipro"):
                 return
 
 
-def _edges(content: bytes) -> bytes:
-    """What may be a report: of a long reply, what comes before and after its items."""
-    return content if len(content) < 4 * EDGE else content[:EDGE] + content[-EDGE:]
-
-
 def has_moved(shown: Sequence[Listed]) -> bool:
     """Whether records may have slipped to a page that was read already: the site's own count is another at the end; or it
     counts nothing, and the last page was as long as the others."""
@@ -371,11 +362,3 @@ def _total(reply: wire.Listing | list[msgspec.Raw]) -> int | None:
     """The site's own count; None for none, and for nonsense."""
     spelt = str(reply.total_hits).removesuffix(".0") if isinstance(reply, wire.Listing) else ""
     return int(spelt) if spelt.isascii() and spelt.isdecimal() and len(spelt) < 10 else None
-
-
-def _name(key: Key, raw: msgspec.Raw) -> str:
-    """The id of an item, or what else tells it from others."""
-    try:
-        return key(raw)
-    except (Unreadable, ValueError, RecursionError):
-        return xxh3_128_hexdigest(raw)

@@ -231,7 +231,7 @@ class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
             decoder=_listing,
             page=_page,
             key_of=_key,
-            context=f"{part} {place.currency} {place.time_zone}",
+            context=f"{place.currency} {place.time_zone}",
             absent=Listed(items=()),
         )
 

@@ -1,5 +1,10 @@
-"""One attempt to hand an event to a webhook: a signed POST whose every ending is an answer."""
+"""One attempt to hand an event to a webhook: a signed POST whose every ending is an answer.
 
+It goes over aiohttp's connections, TLS and parser, without aiohttp's session: no redirect is followed, no cookie kept, no
+proxy asked and nothing unpacked, and what a session does for each request costs as much as the rest of a delivery.
+"""
+
+import asyncio
 import errno
 import ssl
 import time
@@ -9,6 +14,8 @@ from typing import Self
 
 import aiohttp
 import msgspec
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError, RawResponseMessage, StreamWriter
 from yarl import URL
 
 from events.routes import Format, Webhook
@@ -24,8 +31,9 @@ _ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientConnectorDNSError, "host name not found"),
     (aiohttp.ServerDisconnectedError, "connection closed without an answer"),
     (aiohttp.ClientConnectorError, "connection failed"),
-    (aiohttp.ClientResponseError, "answer is not HTTP"),
+    (HttpProcessingError, "answer is not HTTP"),
     (aiohttp.ClientOSError, "connection lost"),
+    (aiohttp.ClientConnectionResetError, "connection lost"),
     (aiohttp.ClientError, "request failed"),
     (ssl.SSLError, "TLS handshake failed"),
     (OSError, "connection failed"),
@@ -58,6 +66,17 @@ class _Standard(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Event)
 
 
+class _Place:
+    """What all requests to one URL have in common. `request` is never sent: it tells the connector where to."""
+
+    def __init__(self, address: str) -> None:
+        url = URL(address, encoded=True)
+        loop = asyncio.get_running_loop()
+        self.request = aiohttp.ClientRequest("POST", url, skip_auto_headers=["accept-encoding"], loop=loop)
+        self.line = f"POST {url.raw_path_qs} HTTP/1.1"
+        self.headers = self.request.headers
+
+
 class WebhookSender:
     """Sends webhooks over connections it keeps. Open it with `async with`. `version` goes into the user agent.
 
@@ -68,19 +87,14 @@ class WebhookSender:
         self._agent = f"vendorwire/{version}"
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=_connector(),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            auto_decompress=False,
-            skip_auto_headers=("Accept-Encoding",),
-        )
+        self._connector = _connector()
+        self._place = lru_cache(maxsize=1000)(_Place)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._session.close()
+        await self._connector.close()
 
     async def send(
         self, target: Webhook, signer: Signer, body: bytes, *, event_id: str, attempt: int, timestamp: int
@@ -92,17 +106,19 @@ class WebhookSender:
         started = time.monotonic()
         status, retry_after, error = None, None, ""
         try:
+            place = self._place(target.url)
             headers = self._headers(target, signer, body, event_id, attempt, timestamp)
-            async with self._session.post(
-                URL(target.url, encoded=True),
-                data=body,
-                headers=headers,
-                allow_redirects=False,
-                timeout=_deadline(target.timeout.total_seconds()),
-            ) as reply:
-                status, retry_after = reply.status, reply.headers.get("retry-after")
-                await _drain(reply)
-        except (aiohttp.ClientError, OSError, ValueError) as caught:
+            async with asyncio.timeout(target.timeout.total_seconds()):
+                connection = await self._connector.connect(place.request, traces=[], timeout=_NO_OTHER)
+                try:
+                    reply, content = await _exchange(connection, place, headers, body)
+                    status, retry_after = reply.code, reply.headers.get("retry-after")
+                    await _drain(content)
+                except BaseException:
+                    _hang_up(connection)
+                    raise
+                _release(connection)
+        except (aiohttp.ClientError, HttpProcessingError, OSError, ValueError) as caught:
             # Once there is a status it stands, however the rest of the reply went: the receiver has said its word.
             error = "" if status is not None else _told(caught, target)
         return Answer(status=status, error=error, retry_after=retry_after, seconds=time.monotonic() - started)
@@ -112,6 +128,7 @@ class WebhookSender:
     ) -> dict[str, str]:
         headers = signer.headers(event_id, timestamp, body)
         headers["content-type"] = CONTENT_TYPE if target.format == "cloudevents" else "application/json"
+        headers["content-length"] = str(len(body))
         headers["user-agent"] = self._agent
         headers["vendorwire-attempt"] = str(attempt)
         for name, value in target.headers.items():
@@ -132,16 +149,48 @@ def _connector() -> aiohttp.TCPConnector:
     return aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0)
 
 
-@lru_cache
-def _deadline(seconds: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=seconds, ceil_threshold=seconds + 1)  # otherwise rounded up to a whole second
+_NO_OTHER = aiohttp.ClientTimeout()  # than the one over the whole attempt
 
 
-async def _drain(reply: aiohttp.ClientResponse) -> None:
+async def _exchange(
+    connection: Connection, place: _Place, headers: dict[str, str], body: bytes
+) -> tuple[RawResponseMessage, aiohttp.StreamReader]:
+    """Send a request; the head of its reply, and its body as it comes."""
+    protocol = connection.protocol
+    if protocol is None or protocol.should_close:  # something came unasked: it must not pass for this event's answer
+        raise aiohttp.ClientConnectionResetError
+    all_headers = place.headers.copy()
+    all_headers.update(headers)
+    protocol.set_response_params(read_until_eof=True, auto_decompress=False, read_bufsize=READ_AT_MOST)
+    writer = StreamWriter(protocol, asyncio.get_running_loop())
+    await writer.write_headers(place.line, all_headers)
+    await writer.write(body, drain=False)  # a receiver may answer before it has read all, or hang up
+    while True:
+        reply, content = await protocol.read()
+        if not 100 <= reply.code < 200 or reply.code == 101:  # interim replies
+            return reply, content
+
+
+async def _drain(content: aiohttp.StreamReader) -> None:
     """Read a short body to its end. A longer one is left, and its connection closed with it."""
     left = READ_AT_MOST
-    while left > 0 and (chunk := await reply.content.read(left)):
+    while left > 0 and (chunk := await content.read(left)):
         left -= len(chunk)
+
+
+def _release(connection: Connection) -> None:
+    """Let it serve again. One whose receiver has answered before it took the whole request may never take another."""
+    if connection.transport is not None and connection.transport.get_write_buffer_size():
+        _hang_up(connection)
+    else:
+        connection.release()  # which closes one that is not at the end of its reply
+
+
+def _hang_up(connection: Connection) -> None:
+    """At once: to close it in good order would wait until a hung receiver takes what is still to be sent."""
+    if connection.protocol is not None:
+        connection.protocol.abort()
+    connection.close()
 
 
 def _told(error: Exception, target: Webhook) -> str:

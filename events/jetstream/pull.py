@@ -38,6 +38,11 @@ class Message(msgspec.Struct, frozen=True):
     reply: str
     bus: Bus
 
+    @property
+    def consumer(self) -> str:
+        """Which consumer of which stream it comes from, as its acknowledgements say."""
+        return self.reply.rsplit(".", 5)[0]
+
     async def ack(self) -> None:
         """Done; waits for the server to know it. Raises BusUnavailable: then it will come again."""
         await self.bus.request(self.reply, b"+ACK")

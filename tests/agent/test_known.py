@@ -15,7 +15,9 @@ from connectors import ipro
 from connectors.ipro import Ipro
 from connectors.ipro_records import booking_key
 from connectors.listing import Listed
+from connectors.powerpro import PowerPro
 from connectors.sandbox.ipro import IproSandbox
+from connectors.sandbox.powerpro import PowerProSandbox
 from events.index import Entry, Index
 from schemas.facts import PollOutcome
 from schemas.ipro import Listing
@@ -212,6 +214,40 @@ async def test_an_agent_that_was_overtaken_does_not_believe_its_memory() -> None
     site.items = first
     assert (await here.poll()).changes == 1
     assert [event.version for event in here.told()] == [2, 3]
+
+
+async def test_a_failure_is_never_taken_for_a_page_that_is_known() -> None:
+    """The token is refused inside a 200, and what follows its renewal is a page under another good status."""
+    refused = b'{"error": {"code": 7, "description": "Unauthorized"}, "data": []}'
+    page = b'{"data": [{"id": 1, "name": "x"}], "meta": {"total": 1, "per_page": 15, "last_page": 1}}'
+    replies: list[httpx.Response] = []
+
+    def vendor(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            return httpx.Response(200, json={"access_token": str(len(replies)), "expires_in": 3600})
+        return replies.pop(0) if replies else httpx.Response(200, content=refused)
+
+    clock = Clock()
+    connector = PowerPro(name="college", base_url="https://powerpro.test", api_key=Secret("k"), budget=WIDE)
+    college = Account(connector, PowerProSandbox(clock), clock)
+    college.vendor = vendor
+    replies[:] = [httpx.Response(200, content=refused), httpx.Response(203, content=page)]
+    assert (await college.poll("course")).outcome is PollOutcome.UNCHANGED
+    assert (await college.poll("course")).outcome is PollOutcome.UNAUTHORIZED
+
+
+async def test_a_failure_in_the_middle_of_a_long_reply_is_one() -> None:
+    site, clock = Site(), Clock()
+    site.items = [booking(1)]
+    hotel = account(site, clock)
+    await hotel.poll()
+    report = {"Items": None, "Message": "m" * 5000, "Success": False, "StackTrace": "s" * 5000}
+    hotel.vendor = lambda request: (
+        httpx.Response(200, json=report) if request.url.path.endswith("/bookings") else site(request)
+    )
+    for _ in range(3):
+        assert (await hotel.poll(after=timedelta(hours=24))).outcome is PollOutcome.UNAVAILABLE
+    assert (hotel.kinds(), set(await hotel.stored())) == ([], {"1"})
 
 
 def _count_splits(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -9,17 +9,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 
 from agent.delivering import RouteWorker
 from agent.pulse import Pulse
 from agent.receivers import WebhookReceiver
+from agent.room import Room
+from agent.settling import Settler
 from agent.slots import Slots
 from events.jetstream import streams
 from events.jetstream.connection import Bus, connect
 from events.jetstream.ledger import KEY
 from events.jetstream.options import BusOptions
 from events.jetstream.outbox import RouteQueue
+from events.lanes import Deliver, Lanes, Wait
 from events.routes import Secrets, Webhook
 from events.webhook import WebhookSender
 from schemas.changes import Change, Scope
@@ -28,7 +32,7 @@ from schemas.facts import Delivered, Fact
 from schemas.records import Property
 from schemas.settings import Secret
 from tests.agent.harness import NAMES, SECRET, Receiver, receiving, until
-from tests.nats import start_nats
+from tests.nats import DEADLINE, start_nats
 
 pytestmark = pytest.mark.anyio
 
@@ -117,9 +121,57 @@ async def test_no_more_requests_than_the_route_allows_are_under_way_at_once(tmp_
         under_way -= 1
 
     async with anyio.create_task_group() as tasks:
-        slots: Slots[int] = Slots(tasks, slow, 3)
+        slots: Slots[int] = Slots(slow, 3)
+        slots.open(tasks)
         for number in range(10):
             slots.give(number)
         slots.end()
     assert (most, under_way) == (3, 0)
     assert slots.left() == []
+
+
+async def test_what_waits_when_the_time_is_up_is_left_over(tmp_path: Path) -> None:
+    slots: Slots[int] = Slots(lambda _: anyio.sleep(DEADLINE), 3)
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            slots.open(tasks)
+            for number in range(10):
+                slots.give(number)
+            slots.end()
+            await anyio.wait_all_tasks_blocked()
+            scope.cancel()
+    assert slots.left() == list(range(3, 10))
+
+
+async def test_the_live_events_and_the_replays_of_a_route_are_confirmed_each_by_its_own_consumer(
+    tmp_path: Path,
+) -> None:
+    """The consumer of the replays is gone: what was delivered live is settled all the same."""
+    async with a_bus(tmp_path) as bus:
+        queue = queue_on(bus)
+        await queue.ensure()
+        await publish(bus, range(1, 2))
+        settler, lanes = Settler("crm", queue), Lanes()
+        async with queue.events() as events:
+            (live,) = await events.take(1)
+            gone = msgspec.structs.replace(live, reply=live.reply.replace(NAMES.ledger, NAMES.replays))
+            await bus.api(f"CONSUMER.DELETE.{NAMES.replays}.{queue.consumer}")
+            async with anyio.create_task_group() as group:
+                group.start_soon(settler.run)
+                for message, lane in ((live, "live"), (gone, "replay/x")):
+                    lanes.arrive(lane, message.sequence, 0.0)
+                    settler.settle(message, lane, lane, lanes)
+                settler.end()
+        info = await bus.api(f"CONSUMER.INFO.{NAMES.ledger}.{queue.consumer}")
+    assert info["num_ack_pending"] == 0
+    assert lanes.arrive("live", live.sequence + 1, 0.0) == Deliver(1)  # the one before is settled
+    assert isinstance(lanes.arrive("replay/x", live.sequence + 1, 0.0), Wait)  # the one before may come again
+
+
+async def test_whoever_waits_for_room_in_vain_leaves_nothing_behind() -> None:
+    room = Room(1, ahead=False)
+    room.take()
+    for _ in range(10):
+        with anyio.move_on_after(0.001):
+            await room.free()
+    assert room._waiters == []

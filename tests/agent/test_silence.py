@@ -1,5 +1,6 @@
 """A device that is silent is offline, each outage once; a whole fleet that falls silent is the vendor's fault."""
 
+import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
@@ -153,6 +154,20 @@ async def test_other_changes_are_told_while_the_vendor_stands_still() -> None:
     fleet.sandbox.wake_all()
     await fleet.look()
     assert ("device.modified", fleet.ids[0]) in fleet.news()
+
+
+@pytest.mark.parametrize("devices", [8, 150])
+async def test_a_vendor_that_tells_no_times_any_more_is_unreadable_however_small_the_fleet(devices: int) -> None:
+    fleet = await fleet_of(devices)
+
+    def timeless(request: httpx.Request) -> httpx.Response:
+        reply = fleet.sandbox(request)
+        known = re.sub(rb'"Device(?:Data|Status)UpdateDateTime": ?"[^"]*"', b'"Gone": ""', reply.content)
+        return httpx.Response(reply.status_code, content=known)
+
+    fleet.vendor = timeless
+    for _ in range(3):
+        assert (await fleet.look()).outcome is PollOutcome.UNREADABLE
 
 
 async def test_fresh_measurements_are_a_sign_of_life() -> None:

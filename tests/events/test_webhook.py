@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import msgspec
 import pytest
 import trustme
@@ -365,6 +367,71 @@ async def test_a_receiver_that_hangs_holds_up_no_other() -> None:
             await full.wait()
         assert (await post(sender, webhook(there.port, timeout="10s"))).status == 200
         group.cancel_scope.cancel()
+
+
+async def test_an_interim_reply_is_not_the_answer_and_its_connection_serves_again() -> None:
+    reply = (
+        b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 503 x\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\nno"
+    )
+    async with receiver(answering(reply)) as there, WebhookSender(version="1") as sender:
+        answers = [await post(sender, webhook(there.port)) for _ in range(2)]
+    assert [(answer.status, answer.retry_after) for answer in answers] == [(503, "7")] * 2
+    assert there.connections == 1
+
+
+async def test_an_answer_that_nobody_asked_for_is_not_the_next_events() -> None:
+    async def twice(stream: ByteStream) -> None:
+        await stream.send(OK)
+        await anyio.sleep(0.05)
+        await stream.send(OK)
+
+    async with receiver(twice) as there, WebhookSender(version="1") as sender:
+        answers = []
+        for _ in range(3):
+            answers.append(await post(sender, webhook(there.port)))
+            await anyio.sleep(0.2)
+    assert [(answer.status, answer.error) for answer in answers] == [(200, ""), (None, "connection lost"), (200, "")]
+    assert len(there.requests) == 2
+
+
+LARGE = bytes(16_000_000)  # more than the sockets between us take
+
+
+async def test_a_connection_answered_before_it_took_the_whole_event_is_not_used_again() -> None:
+    connections = count()
+
+    async def refuse(stream: ByteStream) -> None:
+        next(connections)
+        async with stream:
+            await stream.receive(100)
+            await stream.send(b"HTTP/1.1 413 too large\r\ncontent-length: 0\r\n\r\n")
+            await anyio.sleep_forever()
+
+    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as group:
+        group.start_soon(listener.serve, refuse)
+        target = webhook(listener.extra(anyio.abc.SocketAttribute.local_port))
+        async with WebhookSender(version="1") as sender:
+            answers = [await post(sender, target, LARGE) for _ in range(2)]
+        group.cancel_scope.cancel()
+    assert [answer.status for answer in answers] == [413, 413]
+    assert next(connections) == 2
+
+
+async def test_what_a_hung_receiver_did_not_take_in_time_is_not_sent_later() -> None:
+    def read_all() -> int:
+        taken = 0
+        with hung.accept()[0] as connection, contextlib.suppress(ConnectionResetError):
+            connection.settimeout(5)
+            while chunk := connection.recv(1_000_000):
+                taken += len(chunk)
+        return taken
+
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        async with WebhookSender(version="1") as sender:
+            answer = await post(sender, webhook(hung.getsockname()[1], timeout="300ms"), LARGE)
+            taken = await anyio.to_thread.run_sync(read_all)
+    assert (answer.status, answer.error) == (None, "timed out after 0.3 s")
+    assert taken < len(LARGE)
 
 
 async def test_cancelling_ends_an_attempt_at_once_and_leaves_nothing_open() -> None:

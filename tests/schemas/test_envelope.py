@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.changes import Change, Scope
-from schemas.envelope import decode, encode, event_id, event_of
+from schemas.envelope import decode, decode_sealed, encode, event_id, event_of
 from schemas.records import Booking, BookingStatus, Property
 
 SCOPE = Scope("octorate", "hotel", "booking")
@@ -100,3 +100,13 @@ def test_an_id_tells_what_and_which_version_and_nothing_else(one: Any, other: An
 
 def test_the_id_of_a_change_never_changes_between_releases() -> None:
     assert event_id(SCOPE, "92180827", 4) == "0f42869d-d13f-52e8-a174-3d2877d6fd42"
+
+
+@pytest.mark.parametrize("inside", [b"\xff", b"\xed\xa0\x80"])
+def test_what_is_no_text_is_no_event_though_only_its_attributes_are_looked_at(inside: bytes) -> None:
+    change = Change(key="1", version=1, verb="created", before=None, after=booking(reference="MARK"))
+    body = encode(event_of(change, SCOPE, observed_at=NOW, poll_id="p"))
+    assert decode_sealed(body).id == decode(body).id
+    for read in (decode, decode_sealed):
+        with pytest.raises(ValueError):  # noqa: PT011  # whichever way it cannot be read
+            read(body.replace(b"MARK", inside))
