@@ -115,7 +115,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def assert_nothing_stays_behind(folder: Path) -> None:
-    assert (folder.parent / "stderr").read_text() == ""
+    told = set((folder.parent / "stderr").read_text().splitlines())
+    assert told <= {"route fails"}  # the receiver is busy on purpose now and then
     assert list(folder.iterdir()) == []
     assert [process for process in psutil.process_iter() if _works_in(process, folder)] == []
 
