@@ -32,9 +32,7 @@ from events.webhook import Answer
 from schemas import envelope
 from schemas.facts import Delivered, DeliveryOutcome, Fact
 
-TOO_LATE = (
-    2.0  # seconds after which an event that waits for its turn goes back to the bus: the receiver has become slow
-)
+TOO_LATE = 2.0  # seconds after which an event that waits here for its turn goes back: the receiver has become slow
 STAY_EVERY = 1.0  # seconds between two signs that this agent still works the route
 BEAT = 5.0  # seconds between two "in progress" while an event waits for its turn
 GONE_PAUSE = 3600.0  # seconds a route rests after a 410 before it asks again

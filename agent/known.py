@@ -10,7 +10,8 @@ from datetime import datetime
 
 import msgspec
 
-from agent.recognised import KeySet, Newest, Recognised, Recognising, Runs
+from agent.keyset import KeySet, Newest
+from agent.recognised import Recognised, Recognising, Runs
 from connectors.base import Page
 from connectors.listing import KeyOf, Keys, Listed
 from events.index import Index

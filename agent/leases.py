@@ -38,11 +38,14 @@ class _Lease:
 
 
 class Leases:
-    """The ticks this agent has in hand, at most one of each resource. `keep` must run beside."""
+    """The ticks this agent has in hand, at most one of each resource. `keep` must run beside: every `beat` seconds it says
+    "in progress", and every so-manieth time it holds the tick's place in the schedule."""
 
-    def __init__(self, bus: Bus, schedule: Schedule) -> None:
+    def __init__(self, bus: Bus, schedule: Schedule, beat: float = BEAT, hold_every: int = HOLD_EVERY) -> None:
         self._bus = bus
         self._schedule = schedule
+        self._every = beat
+        self._hold_every = hold_every
         self._leases: dict[Scope, _Lease] = {}
 
     def __len__(self) -> int:
@@ -83,7 +86,7 @@ class Leases:
     async def keep(self) -> None:
         """Say "in progress" of every tick in hand, and keep its place in the schedule, for ever."""
         while True:
-            await anyio.sleep(BEAT)
+            await anyio.sleep(self._every)
             for scope, lease in list(self._leases.items()):
                 try:
                     if self._leases.get(scope) is lease:
@@ -99,5 +102,5 @@ class Leases:
         await lease.tick.message.progress()
         lease.renew()
         lease.beats += 1
-        if lease.beats % HOLD_EVERY == 0 and lease.works:  # else the next poll may have been planned meanwhile
+        if lease.beats % self._hold_every == 0 and lease.works:  # else the next poll may have been planned meanwhile
             await self._schedule.hold(lease.tick)

@@ -7,9 +7,8 @@ from typing import TypeVar, TypeVarTuple
 
 import anyio
 
-YOUNG = (
-    20_000  # objects until the youngest are looked through for cycles: hundreds of requests under way hold thousands
-)
+# Objects until the youngest are looked through for cycles: hundreds of requests under way hold thousands.
+YOUNG = 20_000
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")

@@ -6,8 +6,9 @@ from datetime import datetime
 
 import msgspec
 
+from agent.keyset import KeySet
 from agent.known import Known, SeenPage, seen_page
-from agent.recognised import KeySet, Recognised
+from agent.recognised import Recognised
 from agent.vouching import Vouch, vouched
 from connectors.base import Page, Resource
 from connectors.decoding import what_is_wrong

@@ -21,14 +21,24 @@ import msgspec
 from connectors import pages
 from connectors.api import Api
 from connectors.auth import SignIn, Token, life
-from connectors.base import Connector, Feeding, Page, Point, Points, Query, Resource, Span
+from connectors.base import Connector, Feeding, Page, Points, Query, Resource, Span
+from connectors.carbontrack_records import (
+    controls,
+    customer_id,
+    degrees,
+    device_id,
+    is_offline,
+    measured_key,
+    to_customer,
+    to_point,
+)
 from connectors.decoding import BOM
 from connectors.errors import NothingThere, Throttled, Unreadable, VendorError
 from connectors.indexed import Reported, indexed
 from connectors.listing import Listed, Listing, key_or_bytes
 from connectors.tolerant import a_number, a_whole_number, an_id, an_instant, text
 from schemas import carbontrack as wire
-from schemas.energy import Batch, Control, Customer, Device, DeviceStatus, Measured, Measurement
+from schemas.energy import Batch, Customer, Device, DeviceStatus, Measured
 from schemas.records import Record
 from schemas.settings import Budget, Duration, Secret
 
@@ -37,8 +47,6 @@ DEVICE = "/ctapi/Device"
 MEASUREMENT = "/ctapi/Measurement"
 CUSTOMER = "/ctapi/Customer"
 AHEAD = timedelta(minutes=15)  # a device's clock may be by less
-DEGREES = 5  # decimals of a coordinate, about a metre: the rest is noise
-NOBODY = "00000000-0000-0000-0000-000000000000"
 
 _SUCCESS = frozenset({"200", "200.0", "ok", "success"})  # as a ResponseCode; assumed, not documented
 _ENVELOPE = re.compile(rb'"(?:Error|ResponseCode)')  # looking is cheaper than decoding megabytes
@@ -52,19 +60,8 @@ _devices = msgspec.json.Decoder(wire.DeviceList | list[msgspec.Raw])
 _measurements = msgspec.json.Decoder(wire.MeasurementList | list[msgspec.Raw])
 _customers = msgspec.json.Decoder(wire.CustomerList | list[msgspec.Raw])
 _device = msgspec.json.Decoder(wire.Device)
-_device_key = msgspec.json.Decoder(wire.DeviceKey)
-_measurement = msgspec.json.Decoder(wire.Measurement)
-_measurement_key = msgspec.json.Decoder(wire.MeasurementKey)
-_customer = msgspec.json.Decoder(wire.Customer)
-_customer_key = msgspec.json.Decoder(wire.CustomerKey)
 _envelope = msgspec.json.Decoder(wire.Envelope)
 _token = msgspec.json.Decoder(wire.Token)
-# Each number of a measurement, and the vendor's name for it.
-_NUMBERS = tuple(
-    (field.name, f"$.{field.encode_name}")
-    for field in msgspec.structs.fields(wire.Measurement)
-    if field.name in Measurement.__struct_fields__
-)
 
 
 class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
@@ -165,11 +162,11 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
         """The devices of one distributor, also those no longer registered; or all customers."""
         if query.resource == "customer":
             fetch = partial(self._customers, api)
-            async for items in indexed(fetch, _customer_id, base=1, binding=True, keys=api.keys):
-                yield Page(items=items, to_record=_to_customer, key_of=_customer_id)
+            async for items in indexed(fetch, customer_id, base=1, binding=True, keys=api.keys):
+                yield Page(items=items, to_record=to_customer, key_of=customer_id)
             return
         fetch = partial(self._devices, api, {"DistributorID": query.part, "RegisteredOnly": False})
-        async for items in indexed(fetch, _device_id, base=self.page_base, binding=True, keys=api.keys):
+        async for items in indexed(fetch, device_id, base=self.page_base, binding=True, keys=api.keys):
             yield self._device_page(query, items)
 
     async def look_up(self, api: Api, query: Query, records: Sequence[Record]) -> AsyncIterator[Page]:
@@ -199,8 +196,8 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
         whole_seconds = timedelta(microseconds=999_999)
         asked = {**of, "FromUTCDate": _utc(span.start), "ToUTCDate": _utc(span.end + whole_seconds)}
         fetch = partial(self._measurements, api, asked)
-        async for items in indexed(fetch, _measured, base=self.page_base, binding=True):
-            yield Points(items=items, to_point=_to_point)
+        async for items in indexed(fetch, measured_key, base=self.page_base, binding=True):
+            yield Points(items=items, to_point=to_point)
 
     async def _devices(self, api: Api, asked: Mapping[str, object], number: int) -> Listed:
         return _listed(await api.post(DEVICE, _devices, json={**asked, "PageIndex": number}))
@@ -213,7 +210,7 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
             listed = await self._devices(api, asked, 1)
         if listed.total and not listed.items:
             raise Unreadable(f"POST {DEVICE}: asked for one device, the vendor counted one and showed none")
-        if set(map(key_or_bytes(_device_id), listed.items)) - {id_}:
+        if set(map(key_or_bytes(device_id), listed.items)) - {id_}:
             raise Unreadable(f"POST {DEVICE}: asked for one device, the vendor answered with others")
         return listed.items
 
@@ -223,16 +220,16 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
     async def _customers(self, api: Api, number: int) -> Listed:
         size = str(self.customer_page_size)
         params = [("customerRequest.page", str(number)), ("customerRequest.pageSize", size)]
-        listing = Listing(path=CUSTOMER, decoder=_customers, page=_listed, key_of=_customer_id)
+        listing = Listing(path=CUSTOMER, decoder=_customers, page=_listed, key_of=customer_id)
         return await api.listing(listing, params)
 
     def _device_page(self, query: Query, items: Sequence[msgspec.Raw]) -> Page:
         return Page(
             items=items,
             to_record=partial(self._to_device, query),
-            key_of=_device_id,
+            key_of=device_id,
             timed=True,
-            in_doubt=_is_offline,
+            in_doubt=is_offline,
             vouched=partial(self._vouched, query.now),
         )
 
@@ -247,7 +244,7 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
         if found.is_registered is False:
             status = DeviceStatus.DEREGISTERED
         return Device(
-            id=_device_id(raw),
+            id=device_id(raw),
             status=status,
             since=seen if status is DeviceStatus.OFFLINE else None,
             last_seen_at=seen,
@@ -259,10 +256,10 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
             measures=text(found.measurement_config),
             firmware=text(found.firmware_version),
             ip_address=text(found.ip_address) if self.keep_ip_address else None,
-            latitude=_degrees(found.latitude, "$.Latitude"),
-            longitude=_degrees(found.longitude, "$.Longitude"),
+            latitude=degrees(found.latitude, "$.Latitude"),
+            longitude=degrees(found.longitude, "$.Longitude"),
             has_inverter=found.is_device_contains_inverter,
-            controls=_controls(found.controls or ()),
+            controls=controls(found.controls or ()),
         )
 
     def _vouched(self, now: datetime, record: Record, measured: Record) -> Record:
@@ -273,7 +270,7 @@ class CarbonTrack(Connector, frozen=True, kw_only=True, tag="carbontrack"):
         if record.last_seen_at is not None and seen <= record.last_seen_at:
             return record
         heard = msgspec.structs.replace(record, last_seen_at=seen)
-        if not _is_offline(record):
+        if not is_offline(record):
             return heard
         if self._is_fresh(seen, now):
             return msgspec.structs.replace(heard, status=DeviceStatus.ONLINE, since=None)
@@ -383,75 +380,3 @@ def _count(value: float | str | None) -> int | None:
         return a_whole_number(value, "")
     except Unreadable:
         return None
-
-
-def _device_id(raw: msgspec.Raw) -> str:
-    return an_id(_device_key.decode(raw).device_id, "$.DeviceID")
-
-
-def _customer_id(raw: msgspec.Raw) -> str:
-    return an_id(_customer_key.decode(raw).customer_id, "$.CustomerId")
-
-
-def _measured(raw: msgspec.Raw) -> str:
-    found = _measurement_key.decode(raw)
-    return f"{an_id(found.device_id, '$.DeviceID')} {_recorded(found)}"
-
-
-def _recorded(found: wire.MeasurementKey) -> datetime:
-    time = an_instant(found.record_date_time, "$.RecordDateTime")
-    if time is None:
-        raise Unreadable("$.RecordDateTime: it has no time")
-    return time
-
-
-def _is_offline(record: Record) -> bool:
-    return isinstance(record, Device) and record.status is DeviceStatus.OFFLINE
-
-
-def _degrees(value: float | str | None, path: str) -> float | None:
-    degrees = a_number(value, path)
-    return None if degrees is None else round(degrees, DEGREES) + 0.0  # -0.0 and 0.0 are written alike
-
-
-def _controls(controls: Sequence[wire.Control]) -> dict[str, Control]:
-    return {
-        an_id(each.control_id, "$.Controls[...].ControlId"): Control(
-            kind=text(each.control_type), enabled=each.is_switch_enabled, on=each.status
-        )
-        for each in controls
-    }
-
-
-def _to_point(raw: msgspec.Raw) -> Point:
-    found = _measurement.decode(raw)
-    at = _recorded(found)
-    numbers = {name: a_number(getattr(found, name), path) for name, path in _NUMBERS}
-    return Point(source=an_id(found.device_id, "$.DeviceID"), at=at, value=Measurement(at=at, **numbers))
-
-
-def _to_customer(raw: msgspec.Raw) -> Customer:
-    found = _customer.decode(raw)
-    return Customer(
-        id=an_id(found.customer_id, "$.CustomerId"),
-        given_name=text(found.first_name),
-        family_name=text(found.last_name),
-        user_name=text(found.user_name),
-        user_id=_reference(found.user_id, "$.UserId"),
-        account_number=text(found.account_number),
-        distributor_id=_reference(found.distributor_id, "$.DistributorId"),
-        email=text(found.email),
-        mobile=text(found.mobile),
-        phone=text(found.day_time_contact),
-        work_contact=text(found.work_contact),
-        location=text(found.location),
-        timezone_id=a_whole_number(found.timezone_id, "$.TimezoneId"),
-        metric_units=found.is_metrics_unit,
-        devices=tuple(
-            sorted({an_id(each, "$.Devices[...]") for each in found.devices or () if each not in {None, ""}})
-        ),
-    )
-
-
-def _reference(value: float | str | None, path: str) -> str | None:
-    return None if value in {None, "", NOBODY} else an_id(value, path)

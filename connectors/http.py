@@ -26,9 +26,8 @@ CHUNK = 256 * 2**10  # bytes of a reply that are handled at once
 KEEP_ALIVE = 50.0  # seconds a connection waits for the next poll: less than servers and balancers commonly keep theirs
 UNSENDABLE = "a credential holds a character that no header can carry"
 KNOWN = "vendorwire.known"
-_CONTROL = re.compile(
-    rb"[\x00-\x08\x0a-\x1f\x7f]"
-)  # what the HTTP client refuses, under a ValueError that may quote it
+# What the HTTP client refuses, under a ValueError that may quote it.
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _OF_THE_WIRE = {"content-encoding", "content-length", "transfer-encoding"}
 HEADERS = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate", "User-Agent": "vendorwire"}
 

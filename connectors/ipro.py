@@ -24,7 +24,7 @@ from connectors.auth import SignIn, Token, life
 from connectors.base import Connector, Page, Query, Resource
 from connectors.decoding import BOM
 from connectors.errors import Forbidden, Misconfigured, NothingThere, Unavailable, Unreadable, VendorError
-from connectors.indexed import indexed
+from connectors.indexed import READINGS, indexed
 from connectors.ipro_records import (
     NO_CURRENCY,
     Paid,
@@ -50,7 +50,6 @@ from schemas.settings import Budget, Duration, Secret
 
 DAY = timedelta(days=1)
 MOST_PAGES = 2000  # of one listing: a million bookings of one site, in pages of 1000
-READINGS = 3  # of a listing whose records moved from page to page meanwhile
 LEAST_MARGIN = timedelta(minutes=2)
 TOKEN_LIFETIME = timedelta(hours=1)  # where a reply does not tell
 STATUSES = ([("bookingstatus", str(wire.BOOKED))], [("bookingstatus", str(wire.CANCELLED))])

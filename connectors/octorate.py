@@ -9,7 +9,6 @@ accommodation's zone.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
-from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from functools import partial
 from types import MappingProxyType
@@ -24,7 +23,7 @@ from connectors import pages
 from connectors.api import Api
 from connectors.auth import SignIn, Token, life
 from connectors.base import Connector, Page, Query, Resource
-from connectors.decoding import BOM, EXACT, at, decode, whole
+from connectors.decoding import BOM, decode
 from connectors.errors import (
     AuthRefused,
     Forbidden,
@@ -32,13 +31,13 @@ from connectors.errors import (
     NothingThere,
     Throttled,
     Unavailable,
-    Unreadable,
     VendorError,
 )
 from connectors.http import told
 from connectors.listing import Listed, Listing
+from connectors.octorate_records import an_instant, id_of, own_key, to_booking, to_property
 from schemas import octorate as wire
-from schemas.records import Booking, BookingStatus, Channel, Guest, Money, Property, Record, instant
+from schemas.records import Booking, Property, Record
 from schemas.settings import Budget, Duration, Secret
 
 ROME = ZoneInfo("Europe/Rome")
@@ -48,14 +47,9 @@ RESERVATION = "/rest/v1/reservation"
 INCREMENTAL = ("MODIFIED_BETWEEN", "CREATETIME", "CANCELLATION")
 PAGE_SIZE = 200  # the largest that is allowed
 MOST_PAGES = 250  # of one question: 50,000 bookings of one accommodation
-_NO_CHANNEL, _NOBODY = Channel(), Guest()
 
 _listing = msgspec.json.Decoder(wire.Listing | list[msgspec.Raw])
-_identified = msgspec.json.Decoder(wire.Identified)
-_reservation = msgspec.json.Decoder(wire.Reservation)
-_accommodation = msgspec.json.Decoder(wire.Accommodation)
 _place = msgspec.json.Decoder(wire.Place)
-_maybe_text = msgspec.json.Decoder(str | None)
 _token = msgspec.json.Decoder(wire.Token)
 _refusal = msgspec.json.Decoder(wire.Refusal)
 
@@ -177,7 +171,7 @@ class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
         """One per accommodation; properties at once where none is named."""
         if resource == "property":
             return self.accommodations or ("",)
-        return self.accommodations or tuple(filter(None, map(_id_of, await self._listed(api))))
+        return self.accommodations or tuple(filter(None, map(id_of, await self._listed(api))))
 
     def lists_parts(self, resource: str) -> bool:
         """Whose bookings to read is the vendor's word where no accommodation is named."""
@@ -187,8 +181,8 @@ class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
         """Bookings of one accommodation; one property, or all."""
         if query.resource == "property":
             async for items in self._accommodations(api):
-                wanted = [raw for raw in items if not query.part or _id_of(raw) in {query.part, None}]
-                yield Page(items=wanted, to_record=_to_property, key_of=_key)
+                wanted = [raw for raw in items if not query.part or id_of(raw) in {query.part, None}]
+                yield Page(items=wanted, to_record=to_property, key_of=own_key)
             return
         for parameters in self._questions(query):
             async for page in self._bookings(api, query.part, parameters):
@@ -230,7 +224,7 @@ class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
             path=f"{RESERVATION}/{quote(part, safe='')}",
             decoder=_listing,
             page=_page,
-            key_of=_key,
+            key_of=own_key,
             context=f"{place.currency} {place.time_zone}",
             absent=Listed(items=()),
         )
@@ -239,9 +233,9 @@ class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
             query = [*parameters, ("size", str(PAGE_SIZE)), ("page", str(page)), ("sortBy", "createTime.asc")]
             return (await api.listing(listing, query)).items
 
-        to_record = partial(_to_booking, part, place)
+        to_record = partial(to_booking, part, place)
         async for items in pages.numbered(fetch, size=PAGE_SIZE, cap=MOST_PAGES):
-            yield Page(items=items, to_record=to_record, key_of=_key, context=listing.context)
+            yield Page(items=items, to_record=to_record, key_of=own_key, context=listing.context)
 
     async def _accommodations(self, api: Api) -> AsyncIterator[Sequence[msgspec.Raw]]:
         """Page by page, up to the first that names none but known ones: it is unknown whether the vendor heeds `page`."""
@@ -249,7 +243,7 @@ class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
 
         async def fetch(page: int) -> Sequence[msgspec.Raw]:
             items = _items(await api.get(ACCOMMODATION, _listing, [("page", str(page))], absent=[]))
-            news = {_id_of(raw) for raw in items} - known
+            news = {id_of(raw) for raw in items} - known
             known.update(news)
             return items if news else []
 
@@ -266,7 +260,7 @@ class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
 
     async def _place(self, api: Api, part: str) -> wire.Place:
         """The zone and currency of an accommodation, for reservations that do not bring their own."""
-        listed = next((raw for raw in await self._listed(api) if _id_of(raw) == part), msgspec.Raw(b"{}"))
+        listed = next((raw for raw in await self._listed(api) if id_of(raw) == part), msgspec.Raw(b"{}"))
         found = decode(listed, _place, f"accommodation {part!a}"[:80])
         return msgspec.structs.replace(found, time_zone=found.time_zone or (self.timezone and self.timezone.key))
 
@@ -283,18 +277,6 @@ def _items(reply: wire.Listing | list[msgspec.Raw]) -> Sequence[msgspec.Raw]:
     return reply.data if isinstance(reply, wire.Listing) else reply
 
 
-def _key(raw: msgspec.Raw) -> str:
-    return _id(_identified.decode(raw).id)
-
-
-def _id_of(raw: msgspec.Raw) -> str | None:
-    """The id of an accommodation; None where it has none that can be read."""
-    try:
-        return _key(raw) or None
-    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
-        return None
-
-
 def _error_type(reply: httpx.Response) -> str:
     text = reply.content.removeprefix(BOM).strip()
     return _refusal.decode(text).type if text.startswith(b"{") and text.endswith(b"}") else ""
@@ -304,151 +286,5 @@ def _lifetime(answer: wire.Token, date_header: str | None, default: timedelta) -
     """Seconds from now; by the vendor's own clock where the reply gives only a date. Nonsense counts as the default."""
     told: float | str | None = answer.expires_in
     if told is None and answer.expire_date and date_header:
-        told = (_instant(answer.expire_date) - parsedate_to_datetime(date_header)).total_seconds()
+        told = (an_instant(answer.expire_date) - parsedate_to_datetime(date_header)).total_seconds()
     return life(told, default)
-
-
-def _instant(text: str) -> datetime:
-    """`2020-07-06T22:00:00.178Z[UTC]`, `2020-06-17 10:22:30+00:00` or `2020-06-18 00:00:00` (taken as UTC)."""
-    return instant(datetime.fromisoformat(text.split("[", 1)[0].strip()))
-
-
-def _maybe_instant(text: str | None, path: str) -> datetime | None:
-    if not text:
-        return None
-    with at(path):
-        return _instant(text)
-
-
-def _moment(value: object, planned: str, path: str) -> datetime | None:
-    """When something took place: a time, or a mere yes, which is taken to mean as planned (a time that stays the same)."""
-    if isinstance(value, str):
-        return _maybe_instant(value, path)
-    return _maybe_instant(planned, path) if value else None
-
-
-def _text(value: object) -> str | None:
-    if value is None or isinstance(value, str):
-        return value or None
-    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT:
-        value = int(value)  # 3.0 is the 3 it was before
-    return str(value)
-
-
-def _id(value: float | str) -> str:
-    return value if isinstance(value, str) else str(whole(value, "$.id"))
-
-
-def _local_date(text: str, zone: str | None, path: str) -> date:
-    if not zone:
-        raise Unreadable(f"{path}: no time zone is known for this accommodation; set `timezone` on the account")
-    try:
-        local = ZoneInfo(zone)
-    except (KeyError, ValueError, OSError):  # the last for names of directories, or too long for a file
-        raise Unreadable(f"{path}: the accommodation's time zone is none that is known") from None
-    with at(path):
-        return _instant(text).astimezone(local).date()
-
-
-def _reference(raw: msgspec.Raw) -> str | None:
-    """As written: text, or a number of any length."""
-    text = bytes(raw)
-    return text.decode() if text.isdigit() else _text(_maybe_text.decode(text))
-
-
-def _to_property(raw: msgspec.Raw) -> Property:
-    found = _accommodation.decode(raw)
-    location = found.location or wire.Location()
-    return Property(
-        id=_id(found.id),
-        name=found.name,
-        currency=_text(found.currency),
-        timezone=_text(found.time_zone),
-        category=_text(found.property_category),
-        city=_text(found.city or location.city),
-        country=_text(location.country),
-        address=_text(found.address),
-        postcode=_text(found.zip_code or location.zip_code),
-        latitude=found.latitude if found.latitude is not None else location.latitude,
-        longitude=found.longitude if found.longitude is not None else location.longitude,
-        phone=_text(found.phone_number),
-        email=_text(found.contact and found.contact.email),
-        checkin_from=whole(found.checkin_start, "$.checkinStart"),
-        checkin_until=whole(found.checkin_end, "$.checkinEnd"),
-        checkout_until=whole(found.checkout, "$.checkout"),
-    )
-
-
-def _to_booking(part: str, place: wire.Place, raw: msgspec.Raw) -> Booking:
-    found = _reservation.decode(raw)
-    own = found.accommodation or place
-    zone = own.time_zone or place.time_zone
-    money = partial(_money, found.currency or own.currency or place.currency)
-    channel = Channel(id=_text(found.channel_id), name=_text(found.channel_name), reference=_text(found.channel_refer))
-    return Booking(
-        id=_id(found.id),
-        property_id=part,
-        arrival=_local_date(found.checkin, zone, "$.checkin"),
-        departure=_local_date(found.checkout, zone, "$.checkout"),
-        status=_status(found.status),
-        reference=_reference(found.refer),
-        channel=channel if channel != _NO_CHANNEL else None,
-        guest=_guest(found.guests or ()),
-        guests=whole(found.total_guest, "$.totalGuest"),
-        children=whole(found.total_children, "$.totalChildren"),
-        infants=whole(found.total_infants, "$.totalInfants"),
-        rooms=whole(found.rooms, "$.rooms"),
-        room_id=_text(found.pms_product),
-        room_name=_text(found.room_name),
-        product_id=_text(found.product),
-        rate_plan=_text(found.rate_plan),
-        total=money(found.total_gross, "$.totalGross"),
-        room_total=money(found.room_gross, "$.roomGross"),
-        paid=money(found.total_paid, "$.totalPaid"),
-        payment_status=_lower(found.payment_status),
-        payment_type=_lower(found.payment_type),
-        free_cancellation=found.free_cancellation,
-        arrival_time=_text(found.arrival_time),
-        checked_in_at=_moment(found.effective_checkin, found.checkin, "$.effectiveCheckin"),
-        checked_out_at=_moment(found.effective_checkout, found.checkout, "$.effectiveCheckout"),
-        cancelled_at=_maybe_instant(found.cancelled_time, "$.cancelledTime"),
-        cancelled_by=_text(found.cancelled_by),
-        no_show=found.no_show,
-        booked_at=_maybe_instant(found.create_time, "$.createTime"),
-        updated_at=_maybe_instant(found.update_time, "$.updateTime"),
-    )
-
-
-def _money(currency: str | None, amount: Decimal | None, path: str) -> Money | None:
-    if amount is None:
-        return None
-    with at(f"{path} in $.currency"):
-        return Money.of(amount, currency)
-
-
-def _lower(text: str | None) -> str | None:
-    return text.lower() if text else None
-
-
-def _status(text: str) -> BookingStatus:
-    try:
-        return BookingStatus(text.lower())
-    except ValueError:
-        raise Unreadable("$.status: none of CANCELLED, WAITING, CONFIRMED") from None
-
-
-def _guest(guests: Sequence[wire.Guest]) -> Guest | None:
-    """The one who booked; the order of guests means nothing."""
-    if not guests:
-        return None
-    booker = min(guests, key=lambda guest: (guest.type != "BOOKER", msgspec.json.encode(guest)))
-    guest = Guest(
-        given_name=_text(booker.given_name),
-        family_name=_text(booker.family_name),
-        name=_text(booker.customer_name),
-        email=_text(booker.email),
-        phone=_text(booker.phone),
-        language=_text(booker.language),
-        nationality=_text(booker.nationality),
-    )
-    return guest if guest != _NOBODY else None

@@ -9,18 +9,17 @@ import httpx
 import msgspec
 import pytest
 
+from agent.keyset import KeySet, Newest
 from agent.known import Known
-from agent.recognised import KeySet, Newest, Recognising, Runs
-from connectors import ipro
+from agent.recognised import Recognising, Runs
 from connectors.ipro import Ipro
-from connectors.ipro_records import booking_key
+from connectors.ipro_records import Paid, booking_key
 from connectors.listing import Listed
 from connectors.powerpro import PowerPro
 from connectors.sandbox.ipro import IproSandbox
 from connectors.sandbox.powerpro import PowerProSandbox
 from events.index import Entry, Index
 from schemas.facts import PollOutcome
-from schemas.ipro import Listing
 from schemas.settings import Budget, Duration, Secret
 from tests.polled import Account, Clock
 
@@ -70,8 +69,8 @@ def booking(key: int, *, guest: str = "A. Guest", modified: int = 0, text: str =
     )
 
 
-def account(site: Site, clock: Clock) -> Account:
-    connector = Ipro(
+def account(site: Site, clock: Clock, kind: type[Ipro] = Ipro) -> Account:
+    connector = kind(
         name="site",
         base_url="https://ipro.test",
         client_id="a",
@@ -184,12 +183,31 @@ def _plain(event: Any) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name != "pollid"}
 
 
-async def test_what_is_known_is_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+class Counting(Ipro, frozen=True, kw_only=True, tag="counting"):
+    """Counts how many items each page had that was split."""
+
+    splits: ClassVar[list[int]] = []
+
+    def _booking_listing(self, paid: Paid, missing: Listed | None) -> Any:
+        listing = super()._booking_listing(paid, missing)
+
+        def page(reply: Any) -> Listed:
+            found = listing.page(reply)
+            if found.items:
+                self.splits.append(len(found.items))
+            return found
+
+        return msgspec.structs.replace(listing, page=page)
+
+
+async def test_what_is_known_is_not_decoded_again() -> None:
     site, clock = Site(), Clock()
     site.items = [booking(key) for key in range(5 * SIZE - 1)]
-    hotel = account(site, clock)
+    hotel = account(site, clock, Counting)
     await hotel.poll()
-    splits = _count_splits(monkeypatch)
+    assert isinstance(hotel.connector, Counting)
+    splits = hotel.connector.splits
+    splits.clear()
     assert (await hotel.poll()).outcome is PollOutcome.UNCHANGED
     assert splits == []  # not even the first time after the first sync
     site.items[6] = booking(6, guest="B. Guest")
@@ -248,22 +266,6 @@ async def test_a_failure_in_the_middle_of_a_long_reply_is_one() -> None:
     for _ in range(3):
         assert (await hotel.poll(after=timedelta(hours=24))).outcome is PollOutcome.UNAVAILABLE
     assert (hotel.kinds(), set(await hotel.stored())) == ([], {"1"})
-
-
-def _count_splits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many items each page had that was split."""
-    splits: list[int] = []
-    decode = ipro._listing.decode
-
-    class Counting:
-        def decode(self, content: bytes) -> Any:
-            found = decode(content)
-            if isinstance(found, Listing) and found.items:
-                splits.append(len(found.items))
-            return found
-
-    monkeypatch.setattr(ipro, "_listing", Counting())
-    return splits
 
 
 # The parts

@@ -6,7 +6,6 @@ from pathlib import Path
 import anyio
 import pytest
 
-from agent import leases
 from agent.leases import Leases
 from events.jetstream import streams
 from events.jetstream.connection import connect
@@ -22,17 +21,15 @@ SCOPE = Scope("octorate", "hotel", "booking")
 
 
 async def test_the_place_in_the_schedule_is_held_while_the_poll_lasts_and_never_after(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(leases, "BEAT", 0.01)
-    monkeypatch.setattr(leases, "HOLD_EVERY", 2)
     with start_nats(tmp_path / "nats") as server:
         async with connect(BusOptions(urls=[server.url]), lambda _: None) as bus, anyio.create_task_group() as keepers:
             await bus.ready()
             await streams.ensure(bus, NAMES, replicas=1, max_bytes=None)
             schedule = Schedule(bus, NAMES)
             await schedule.ensure()
-            kept = Leases(bus, schedule)
+            kept = Leases(bus, schedule, beat=0.01, hold_every=2)
             keepers.start_soon(kept.keep)
             now = datetime.now(UTC)
             await schedule.plan(SCOPE, now, Due())

@@ -16,7 +16,8 @@ import pytest
 from agent.outcomes import Ended
 from connectors.base import Page, Query
 from connectors.errors import Forbidden, Misconfigured, NothingThere, Unavailable, Unreadable
-from connectors.ipro import READINGS, Ipro
+from connectors.indexed import READINGS
+from connectors.ipro import Ipro
 from connectors.sandbox.ipro import CLIENT_ID, CLIENT_SECRET, IproSandbox
 from connectors.sandbox.ipro_data import PRIVATE
 from schemas.facts import PollOutcome
