@@ -25,7 +25,7 @@ from schemas.records import Booking, BookingStatus, Channel, Guest, Money
 GROUP = "Publishing"
 NOON = datetime(2026, 5, 20, 12, tzinfo=UTC)
 BOUND = 0.8
-ROUNDS = 25
+ROUNDS = 75
 Message = tuple[str, bytes, Mapping[str, str]]  # subject, data, headers
 HEADER_NAMES = ("Nats-Rollup", "Nats-TTL", "Content-Type")  # beside our own: what a message keeps once it is stored
 

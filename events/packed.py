@@ -1,10 +1,22 @@
 """A packed mapping of texts to numbers: it takes a fraction of what a dictionary of them takes."""
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, islice
+
+import msgspec
 
 NO_ROW = -1
 _SLOTS = 2  # for every key, at least
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """Keys that are to get the rows from `first` on: their bytes, where each ends, and the slots that will lead to them."""
+
+    first: int
+    text: bytes
+    ends: "array[int]"
+    slots: Sequence[int]
 
 
 class Rows:
@@ -42,6 +54,32 @@ class Rows:
         if _SLOTS * (row + 1) > len(self._slots):
             self._widen()
         return row
+
+    def placed(self, keys: Iterable[str]) -> "Placed":
+        """Where keys that have no row, and are all different, would stand: what `enter` needs. None is added by this."""
+        texts = [_bytes(key) for key in keys]
+        while _SLOTS * (len(self) + len(texts)) > len(self._slots):
+            self._widen()
+        slots, last = self._slots, len(self._slots) - 1
+        places: dict[int, None] = {}
+        for text in texts:
+            slot = hash(text) & last
+            while slots[slot] or slot in places:
+                slot = (slot + 1) & last
+            places[slot] = None
+        ends = accumulate(map(len, texts), initial=len(self._text))
+        return Placed(len(self), b"".join(texts), array("Q", islice(ends, 1, None)), list(places))
+
+    def enter(self, placed: "Placed") -> bool:
+        """Add the keys, as the last rows. False, and none is added, where others were added since they were placed."""
+        if placed.first != len(self):
+            return False
+        slots = self._slots
+        self._text += placed.text
+        self._ends += placed.ends
+        for row, slot in enumerate(placed.slots, placed.first + 1):
+            slots[slot] = row
+        return True
 
     def key(self, row: int) -> str:
         """The key of a row."""

@@ -19,7 +19,7 @@ from events.jetstream.errors import ApiError, BusError, BusRefused, BusUnavailab
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 BATCHES = 12  # open at once: the server keeps 50 for each stream, whoever opens them
 _REMEMBERED = 1000
-_TOGETHER = 64  # messages rendered in one go
+_TOGETHER = 128  # messages rendered in one go
 _FRAME = len("NATS/1.0\r\n\r\n")  # bytes around headers
 _T = TypeVar("_T")
 
@@ -152,13 +152,14 @@ class Asking:
         with self._under_way([subject]):  # it waits when too much is unsent, and nats-py forgets it at the loss
             await _unless_lost(sent)
 
-    def rendered(self, messages: Iterable[Outgoing]) -> Iterator[bytes]:
+    def rendered(self, messages: Iterable[Outgoing], mark: str, subjects: list[str]) -> Iterator[bytes]:
         """The messages in the protocol's own words, some at a time, for `write`. Raises as `send` does.
 
+        Their subjects are added to `subjects`, and each one's place there, from 1 on, is a header that begins with `mark`.
         nats-py does this at four times the cost, which tells for thousands.
         """
         outgoing = iter(messages)
-        while lines := self._lines(islice(outgoing, _TOGETHER)):
+        while lines := self._lines(islice(outgoing, _TOGETHER), mark, subjects):
             yield lines
 
     async def written(self) -> None:
@@ -219,18 +220,22 @@ class Asking:
         if wait.failure is not None and wait.scope.cancelled_caught:
             raise wait.failure
 
-    def _lines(self, messages: Iterable[Outgoing]) -> bytes:
+    def _lines(self, messages: Iterable[Outgoing], mark: str, subjects: list[str]) -> bytes:
         parts: list[bytes] = []
         most = self._client.max_payload
-        for subject, data, headers in messages:
+        around = _FRAME + len(mark) + len("\r\n")
+        for place, (subject, data, headers) in enumerate(messages, len(subjects) + 1):
+            subjects.append(subject)
             if self._denied:
                 self._refuse_denied(subject, replies=False)
-            block = len(headers) + _FRAME
+            number = str(place)
+            block = len(headers) + around + len(number)
             size = block + len(data)
-            _refuse_oversized(size, most)
+            if size > most:
+                _refuse_oversized(size, most)
             if not subject.isprintable() or " " in subject:
                 raise errors.BadSubjectError  # it would break out of its line
-            lines = f"HPUB {subject} {block} {size}\r\nNATS/1.0\r\n{headers}\r\n"
+            lines = f"HPUB {subject} {block} {size}\r\nNATS/1.0\r\n{headers}{mark}{number}\r\n\r\n"
             parts += (lines.encode("ascii"), data, b"\r\n")
         return b"".join(parts)
 

@@ -112,9 +112,15 @@ class Bus:
         """Store a message in the stream that takes its subject; its sequence there. Raises ApiError where refused."""
         return accepted((await self.request(subject, data, headers, timeout)).data)
 
-    async def publish_batch(self, messages: Iterable[Outgoing], last: Outgoing, timeout: float = TIMEOUT) -> int:
+    async def publish_batch(
+        self,
+        messages: Iterable[Outgoing],
+        last: Outgoing,
+        timeout: float = TIMEOUT,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> int:
         """Store messages together, or none of them; the last one's sequence. See `events.jetstream.batch`."""
-        return await publish_batch(self._ask(), messages, last, timeout)
+        return await publish_batch(self._ask(), messages, last, timeout, meanwhile)
 
     async def publish_plain(
         self, subject: str, data: bytes = b"", headers: Headers | None = None, reply: str = ""

@@ -5,7 +5,7 @@ every batch, carries the sequence of the head the poll started from. If another 
 refuses the whole batch: there is no moment in which an event is out and its snapshot is not.
 """
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import lru_cache
@@ -103,15 +103,15 @@ class JetStreamLedger:
         """One atomic batch. After BusUnavailable nothing is known: the next load asks the server."""
         if messages(changes) > BATCH:
             raise ValueError(f"a commit holds at most {BATCH} messages")
-        writing = _Writing(self._names, state.scope, poll, self._event_ttl, self._tombstone_ttl)
+        writing = _Writing(self._names, state, poll, self._event_ttl, self._tombstone_ttl)
         fence = f"Nats-Rollup: sub\r\nNats-Expected-Last-Subject-Sequence: {state.fence}\r\n"
         last = (self._names.head(state.scope), _encode(head), fence)
         async with self._loading.setdefault(state.scope, anyio.Lock(fast_acquire=True)):
             with _named(state.scope):
-                sequence = await self._bus.publish_batch(writing.outgoing(changes), last)
+                sequence = await self._bus.publish_batch(writing.outgoing(changes), last, meanwhile=writing.prepare)
             fenced, state.fence = state.fence, sequence
             state.head = head
-            state.entries.update(writing.entries.items())
+            writing.enter()
             index = self._indexes.get(state.scope)
             if index is not None and index.entries is state.entries and index.fence == fenced:
                 index.fence = state.fence  # otherwise the next load catches up with this commit too
@@ -146,12 +146,17 @@ class JetStreamLedger:
 
 
 class _Writing:
-    """A commit's messages, made one by one as they are sent; `entries` and `events` are whole once all are made."""
+    """A commit's messages, made one by one as they are sent; `events` are whole once all are made.
 
-    def __init__(self, names: Names, scope: Scope, poll: Poll, event_ttl: str, tombstone_ttl: str) -> None:
-        self.entries: dict[str, Entry] = {}
+    Once `prepare` was called, `enter` enters into the state's index what the commit has changed.
+    """
+
+    def __init__(self, names: Names, state: State, poll: Poll, event_ttl: str, tombstone_ttl: str) -> None:
         self.events: list[CloudEvent] = []
-        self._scope = scope
+        self.enter: Callable[[], None]
+        self._index = state.entries
+        self._entries: dict[str, Entry] = {}
+        self._scope = scope = state.scope
         self._poll = poll
         self._snapshots, self._events = (
             names.snapshot(scope, ""),
@@ -160,17 +165,23 @@ class _Writing:
         self._of_events = f"Content-Type: {CONTENT_TYPE}\r\nNats-TTL: {event_ttl}\r\n{KEY}:"
         self._of_tombstones = f"{DELETED}: 1\r\nNats-TTL: {tombstone_ttl}\r\n"
 
+    def prepare(self) -> None:
+        """Do all that can be done before the commit is known to be stored."""
+        self.enter = self._index.prepared(self._entries)
+
     def outgoing(self, changes: Iterable[Change]) -> Iterator[Outgoing]:
         for change in changes:
             key = token(change.key)
-            self.entries[change.key] = entry = entry_of(change)
+            self._entries[change.key] = entry = entry_of(change)
             headers = f"Nats-Rollup: sub\r\n{VERSION}: {change.version}\r\n{SCHEMA}: {change.record.schema}\r\n"
-            if change.after is None:
+            after = None if change.after is None else _encode(change.after)
+            if after is None:
                 yield self._snapshots + key, b"", headers + self._of_tombstones
             else:
-                yield self._snapshots + key, _encode(change.after), f"{headers}{DIGEST}: {entry.digest:016x}\r\n"
+                yield self._snapshots + key, after, f"{headers}{DIGEST}: {entry.digest:016x}\r\n"
             if change.verb is not None:
-                event = event_of(change, self._scope, observed_at=self._poll.observed_at, poll_id=self._poll.id)
+                poll = self._poll
+                event = event_of(change, self._scope, observed_at=poll.observed_at, poll_id=poll.id, encoded=after)
                 self.events.append(event)
                 yield self._events + change.verb, encode(event), f"{self._of_events} {key}\r\n"
 

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 import httpx
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent.keyset import KeySet, Newest
 from agent.known import Known
@@ -275,6 +277,13 @@ def index(count: int) -> Index:
     return Index((str(row), Entry(1, row)) for row in range(count))
 
 
+_entries = st.dictionaries(
+    st.text(max_size=3),
+    st.builds(Entry, st.integers(1, 2**32 - 1), st.integers(0, 2**64 - 1), deleted=st.booleans()),
+    max_size=60,
+)
+
+
 class TestIndex:
     def test_it_is_a_mapping_of_entries(self) -> None:
         found = index(3)
@@ -294,6 +303,23 @@ class TestIndex:
         found.tell("1", 8)
         found["0"] = Entry(2, 5)
         assert list(found.prints) == [0, 8]
+
+    @given(_entries, _entries, _entries)
+    def test_what_was_prepared_is_entered_whatever_came_in_between(
+        self, before: dict[str, Entry], ours: dict[str, Entry], between: dict[str, Entry]
+    ) -> None:
+        found = Index(before.items())
+        for key in before:
+            found.tell(key, 7)
+        enter = found.prepared(ours)
+        assert (dict(found), len(found)) == (before, len(before))
+        found.update(between.items())
+        enter()
+        expected = before | between | ours
+        assert dict(found) == expected
+        assert found.alive == sum(not entry.deleted for entry in expected.values())
+        prints = [found.prints[found.rows.get(key)] for key in expected]
+        assert prints == [0 if key in ours or key in between else 7 for key in expected]
 
 
 class TestKeySet:

@@ -56,6 +56,21 @@ async def test_all_messages_are_stored_in_order_with_their_headers(tmp_path: Pat
     assert (found[700].data, found[700].headers["Number"]) == (b"data 700", "700")
 
 
+@pytest.mark.parametrize("count", [0, 1, MANY])
+async def test_the_wait_for_the_server_can_be_spent(tmp_path: Path, count: int) -> None:
+    made: list[Outgoing] = []
+    spent: list[int] = []
+
+    def noted() -> Iterator[Outgoing]:
+        for message in some(count):
+            made.append(message)
+            yield message
+
+    async with open_bus(tmp_path) as (bus, _):
+        await bus.publish_batch(noted(), LAST, meanwhile=lambda: spent.append(len(made)))
+    assert spent == [count]
+
+
 async def test_the_last_message_alone_is_a_batch(tmp_path: Path) -> None:
     async with open_bus(tmp_path) as (bus, _):
         assert await bus.publish_batch([], LAST) == 1
