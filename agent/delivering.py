@@ -33,7 +33,8 @@ from schemas import envelope
 from schemas.facts import Delivered, DeliveryOutcome, Fact
 
 TOO_LATE = 2.0  # seconds after which an event that waits here for its turn goes back: the receiver has become slow
-STAY_EVERY = 1.0  # seconds between two signs that this agent still works the route
+QUIET = 5.0  # seconds without an event after which the loop shows that it lives
+STAY_EVERY = 2.0  # seconds between two signs that this agent still works the route
 BEAT = 5.0  # seconds between two "in progress" while an event waits for its turn
 GONE_PAUSE = 3600.0  # seconds a route rests after a 410 before it asks again
 NO_GRAVE = 60.0  # seconds until a dead letter that could not be stored is tried again
@@ -78,6 +79,7 @@ class RouteWorker:
         self._clock = clock
         self._lanes = Lanes()
         self._pin: str | None = None
+        self._pullers: tuple[Puller, ...] = ()
         self._settler = Settler(name, queue)
         self._room = Room(receiver.concurrency, ahead=receiver.rate is None)
         self._rests_until = 0.0
@@ -88,6 +90,7 @@ class RouteWorker:
     def stop(self) -> None:
         """Take no more; `run` ends when what is in hand is done."""
         self._stopping = True
+        self._take_no_more()
 
     async def run(self) -> None:
         """Deliver until stopped. A lost bus interrupts; what was in hand comes again."""
@@ -147,25 +150,40 @@ class RouteWorker:
 
     async def _work(self, slots: Slots[Message]) -> None:
         await self._queue.ensure()
-        async with self._queue.events() as events, self._queue.replays() as replays, anyio.create_task_group() as loops:
-            loops.start_soon(self._take, events, slots)
-            loops.start_soon(self._take, replays, slots)
-            while not self._stopping and not self._rests:
-                await events.stay()
-                self._lanes.forget_doubts(self._clock())
-                await anyio.sleep(STAY_EVERY)
+        async with (
+            self._queue.events() as events,
+            self._queue.replays() as replays,
+            anyio.create_task_group() as keeping,
+        ):
+            self._pullers = (events, replays)
+            keeping.start_soon(self._keep, events)
+            async with anyio.create_task_group() as loops:
+                loops.start_soon(self._take, events, slots)
+                loops.start_soon(self._take, replays, slots)
+            keeping.cancel_scope.cancel()
+
+    async def _keep(self, events: Puller) -> None:
+        """Remain the one that works the route."""
+        while True:
+            await events.stay()
+            self._lanes.forget_doubts(self._clock())
+            await anyio.sleep(STAY_EVERY)
 
     async def _take(self, puller: Puller, slots: Slots[Message]) -> None:
         while not self._stopping and not self._rests:
             self._pulse.beat(self._loop)
             if (room := await self._room.free()) <= 0:
                 continue
-            messages = await puller.take(room, GLANCE)
+            messages = await puller.take(room, QUIET)
             if messages and puller.pin != self._pin:
                 await self._take_over(puller.pin)
             for message in messages:
                 self._room.take()
                 slots.give(message)
+
+    def _take_no_more(self) -> None:
+        for puller in self._pullers:
+            puller.end()
 
     async def _take_over(self, pin: str | None) -> None:
         """The server has chosen this agent for the route (anew): learn what the one before left behind."""
@@ -256,6 +274,7 @@ class RouteWorker:
                 return True
             case Stop():
                 self._rests_until = self._clock() + GONE_PAUSE
+                self._take_no_more()
                 self._note(parcel, DeliveryOutcome.REFUSED, attempt, answer)
                 await self._rest(parcel, lanes)
             case Retry(after=after):

@@ -87,11 +87,12 @@ class Puller:
         self._heard = 0.0
         self._gone = False
         self._woken = anyio.Event()
+        self._ended = False
 
     async def take(self, limit: int, wait: float = 5.0) -> list[Message]:
         """Up to `limit` messages; an empty list when none came within `wait` seconds. Raises ConsumerGone, BusUnavailable."""
         deadline = time.monotonic() + wait
-        while not self._queue and (left := deadline - time.monotonic()) > 0:
+        while not self._queue and not self._ended and (left := deadline - time.monotonic()) > 0:
             if self._gone:
                 raise ConsumerGone(f"the consumer {self._consumer} is not there")
             if self._asked and time.monotonic() - self._heard > 2.5 * HEARTBEAT:
@@ -102,6 +103,11 @@ class Puller:
             with anyio.move_on_after(min(left, HEARTBEAT)):
                 await self._woken.wait()
         return [self._queue.popleft() for _ in range(min(limit, len(self._queue)))]
+
+    def end(self) -> None:
+        """Nobody is to wait for messages any more."""
+        self._ended = True
+        self._woken.set()
 
     async def give_back(self) -> None:
         """Let the server deliver to others what has come and was not taken."""
