@@ -30,7 +30,9 @@ from agent.pulse import Pulse
 from agent.receivers import SUBJECT_TIMEOUT, Receiver, SubjectReceiver, WebhookReceiver
 from agent.tokens import TokenKeeper
 from agent.vault import Vault
+from events.circuit import Position, Standing
 from events.jetstream import streams
+from events.jetstream.attempts import Attempts
 from events.jetstream.connection import Bus, beside
 from events.jetstream.errors import ApiError, BusError, BusUnavailable
 from events.jetstream.ledger import JetStreamLedger
@@ -38,6 +40,7 @@ from events.jetstream.outbox import RouteQueue, dead_count
 from events.jetstream.pull import ConsumerGone, Message
 from events.jetstream.read import follow
 from events.jetstream.schedule import Schedule
+from events.jetstream.standings import Standings
 from events.jetstream.tokens import JetStreamTokenStore
 from events.ledger import Head, LedgerUnavailable
 from events.routes import Route, filters
@@ -130,13 +133,15 @@ class App:
             self._tell,
             self._rng,
         )
-        workers = [self._worker(route, queues[route.name], bus, sender) for route in self._config.routes]
+        attempts = Attempts(bus, self._names)
+        workers = [self._worker(route, queues[route.name], bus, sender, attempts) for route in self._config.routes]
         async with anyio.create_task_group() as keepers:
             keepers.start_soon(self._watch_freshness, bus)
             keepers.start_soon(tokenwatch.watch, bus, self._shelf(bus).store, _tokens(accounts), self._pulse)
             keepers.start_soon(self._keep_streams, bus)
             async with anyio.create_task_group() as work:
                 if "route" in self._roles:
+                    keepers.start_soon(attempts.run)
                     keepers.start_soon(self._count_backlogs, bus, queues)
                     for worker in workers:
                         work.start_soon(worker.run)
@@ -160,12 +165,11 @@ class App:
         The consumers are there before the first poll, also where another agent works them: a new route misses no event
         from then on.
         """
-        settings = self._config.bus
         while True:
             await bus.ready()
             self._waiting_for = "the streams are not there yet"
             try:
-                await streams.ensure(bus, self._names, replicas=settings.replicas, max_bytes=settings.max_bytes)
+                await self._ensure_streams(bus)
                 for queue in queues.values():
                     await queue.ensure()
                 await tokenwatch.prepare(_tokens(accounts))
@@ -176,14 +180,13 @@ class App:
 
     async def _keep_streams(self, bus: Bus) -> None:
         """Streams that somebody deletes are made anew, loudly: what they held is gone."""
-        settings = self._config.bus
         self._pulse.expect("streams", within=120)
         while True:
             await anyio.sleep(LOOK_AGAIN if self._trouble else LOOK_EVERY)
             self._pulse.beat("streams")
             trouble = ""
             try:
-                made = await streams.ensure(bus, self._names, replicas=settings.replicas, max_bytes=settings.max_bytes)
+                made = await self._ensure_streams(bus)
                 for name in made:
                     log.warning("a stream was gone: it is made anew, empty", extra={"stream": name})
             except (streams.NotYet, BusError) as error:
@@ -191,6 +194,16 @@ class App:
             if trouble and trouble != self._trouble and bus.connected:
                 log.warning("%s", trouble)
             self._trouble = trouble
+
+    async def _ensure_streams(self, bus: Bus) -> list[str]:
+        settings = self._config.bus
+        return await streams.ensure(
+            bus,
+            self._names,
+            replicas=settings.replicas,
+            max_bytes=settings.max_bytes,
+            keep_events=settings.keep_events,
+        )
 
     async def _cancel_when_stopped(self, start: anyio.CancelScope) -> None:
         """Until the agent is ready there is nothing to end in good order."""
@@ -202,13 +215,26 @@ class App:
         vendors_of_accounts = {account.name: account.vendor for account in self._config.accounts}
         subjects = filters(route, self._config.bus.prefix, vendors_of_accounts)
         timeout = route.webhook.timeout.total_seconds() if route.webhook else SUBJECT_TIMEOUT
-        return RouteQueue(bus, self._names, route.name, subjects, timeout + ACK_MARGIN)
+        return RouteQueue(bus, self._names, route.name, subjects, timeout + ACK_MARGIN, route.from_)
 
-    def _worker(self, route: Route, queue: RouteQueue, bus: Bus, sender: WebhookSender) -> RouteWorker:
+    def _worker(
+        self, route: Route, queue: RouteQueue, bus: Bus, sender: WebhookSender, attempts: Attempts
+    ) -> RouteWorker:
         receiver: Receiver = SubjectReceiver(route.subject or "", bus)
         if route.webhook is not None:
             receiver = WebhookReceiver(route.webhook, sender)
-        return RouteWorker(route.name, receiver, queue, bus, self._names, self._pulse, self._tell, self._rng)
+        return RouteWorker(
+            route.name,
+            receiver,
+            queue,
+            bus,
+            self._names,
+            self._pulse,
+            self._tell,
+            self._rng,
+            attempts,
+            ordered=route.order == "record",
+        )
 
     async def _watch_freshness(self, bus: Bus) -> None:
         """Every agent knows how fresh every account is, whoever polled it: the heads on the bus tell."""
@@ -237,6 +263,7 @@ class App:
 
     async def _count_backlogs(self, bus: Bus, queues: dict[str, RouteQueue]) -> None:
         self._pulse.expect("backlogs", within=60)
+        standings = Standings(bus, self._names)
         while True:
             self._pulse.beat("backlogs")
             with anyio.move_on_after(5):
@@ -246,7 +273,9 @@ class App:
                 for name, queue in queues.items():
                     backlog = await queue.backlog()
                     pending = backlog.waiting + backlog.in_hand
-                    self._tell(RouteState(route=name, pending=pending, dead=dead.get(name, 0)))
+                    standing = await standings.read(name) or Standing()
+                    rests = standing.position is not Position.CLOSED
+                    self._tell(RouteState(route=name, pending=pending, dead=dead.get(name, 0), circuit_open=rests))
             except BusError as lost:
                 log.debug("backlogs are counted later: %s", lost)
             await anyio.sleep(COUNT_EVERY)

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
 
@@ -84,8 +84,34 @@ def _declare_bus(commands: _Commands) -> None:
         action = _command(dead, name, does)
         action.add_argument("ids", metavar="ID", nargs="*", help="the event's id, or its beginning")
         action.add_argument("--route", metavar="R", help="only of this route")
-        action.add_argument("--yes", action="store_true", help="drop all of a route")
-    _command(commands, "routes", "each route: pending, in hand, dead")
+        action.add_argument("--since", type=_moment, metavar="T", help="last tried since then: 2h ago, or a time")
+        action.add_argument("--until", type=_moment, metavar="T", help="last tried until then")
+        action.add_argument("--reason", default="", metavar="TEXT", help="only with this in the reason or the status")
+        action.add_argument("--yes", action="store_true", help="drop all that fit")
+    replay = _command(commands, "replay", "deliver past events to one route again, with the ids they had")
+    replay.add_argument("route", metavar="ROUTE")
+    replay.add_argument(
+        "--since", type=_moment, required=True, metavar="T", help="published since then: 2h ago, or a time (RFC 3339)"
+    )
+    replay.add_argument("--until", type=_moment, metavar="T", help="published until then (default: now)")
+    replay.add_argument(
+        "--events",
+        type=_patterns,
+        action="extend",
+        default=[],
+        metavar="P",
+        help="only these of the route's events: 'booking.*', several with commas",
+    )
+    replay.add_argument(
+        "--rate", type=_rate, default=100.0, metavar="N", help="events handed over a second (default 100)"
+    )
+    replay.add_argument("--dry-run", action="store_true", help="only say how many events that is")
+    replay.add_argument("--yes", action="store_true", help="do not ask, however many they are")
+    _command(commands, "routes", "each route: circuit, pending, in flight, dead, last success, last error")
+    resume = _command(commands, "resume", "start a route again that stopped, or rests while its receiver fails")
+    resume.add_argument("route", metavar="ROUTE")
+    explain = _command(commands, "explain", "an event: its poll, what changed, and each attempt to deliver it")
+    explain.add_argument("id", metavar="EVENT_ID", help="the event's id, or at least 8 characters of its beginning")
 
 
 def _declare_aids(commands: _Commands) -> None:
@@ -97,6 +123,8 @@ def _declare_aids(commands: _Commands) -> None:
     schema = _command(commands, "schema", "the JSON Schemas and the AsyncAPI document of the events")
     schema.add_argument("name", metavar="NAME", nargs="?", help="only this one")
     schema.add_argument("--out", type=Path, metavar="DIR", help="write files instead of printing")
+    secret = _command(commands, "secret", "a new secret to sign a route's webhooks with")
+    secret.add_argument("--ed25519", action="store_true", help="a key pair: whsk_… signs here, whpk_… verifies there")
 
 
 def _command(commands: _Commands, name: str, does: str) -> argparse.ArgumentParser:
@@ -139,6 +167,23 @@ def _roles(text: str) -> tuple[str, ...]:
     return roles
 
 
+def _patterns(text: str) -> list[str]:
+    return [pattern.strip() for pattern in text.split(",")]
+
+
+def _moment(text: str) -> datetime:
+    """A time, or how long ago it was."""
+    from schemas.settings import Duration, time_in
+
+    if (at := time_in(text)) is not None:
+        return at
+    try:
+        return datetime.now(UTC) - Duration.parse(text)
+    except (ValueError, OverflowError):
+        how = "write 2h or 30d (so long ago), or a time with its zone such as 2026-05-20T08:00:00Z"
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: {how}") from None
+
+
 def _duration(text: str) -> timedelta:
     from schemas.settings import Duration
 
@@ -165,6 +210,16 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 100_000:
         raise argparse.ArgumentTypeError("a whole number up to 100000")
     return int(text)
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0
+    if not 0.1 <= rate <= 1_000_000:
+        raise argparse.ArgumentTypeError("a number of events a second, from 0.1 to 1000000")
+    return rate
 
 
 def _seconds(text: str) -> float:

@@ -133,7 +133,7 @@ def _webhook(types: Sequence[str]) -> Node:
     headers = {
         "webhook-id": "The event's id, the same at each attempt.",
         "webhook-timestamp": "The time of this attempt in Unix seconds.",
-        "webhook-signature": "`v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`; one per secret, by spaces.",
+        "webhook-signature": "Over `id.timestamp.body`, one per secret, by spaces: `v1,` HMAC-SHA256, `v1a,` ed25519; base64.",
         "vendorwire-attempt": "Counts the attempts from 1.",
     }
     return {

@@ -73,6 +73,10 @@ def _dispatch(options: argparse.Namespace) -> int:
             from agent import schemata
 
             return schemata.main(options.name, options.out, options.json)
+        case "secret":
+            from agent.commands import secret
+
+            return secret.main(ed25519=options.ed25519, json=options.json)
         case "sandbox":
             from agent.commands import sandbox
 
@@ -103,11 +107,37 @@ def _dispatch_configured(options: argparse.Namespace) -> int:
         case "dead":
             from agent.commands import dead
 
-            return dead.main(settings, options.action, options.ids, options.route, yes=options.yes)
+            meant = dead.Meant(
+                ids=tuple(options.ids),
+                route=options.route,
+                since=options.since,
+                until=options.until,
+                reason=options.reason,
+            )
+            return dead.main(settings, options.action, meant, yes=options.yes)
+        case "replay":
+            from agent.commands import replay
+
+            asked = replay.Asked(
+                route=options.route,
+                since=options.since,
+                until=options.until,
+                events=tuple(options.events),
+                rate=options.rate,
+            )
+            return replay.main(settings, asked, dry_run=options.dry_run, yes=options.yes)
         case "routes":
             from agent.commands import routes
 
             return routes.main(settings)
+        case "explain":
+            from agent.commands import explain
+
+            return explain.main(settings, options.id)
+        case "resume":
+            from agent.commands import routes
+
+            return routes.resume(settings, options.route)
         case _:
             return _dispatch_of_account(settings, options)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -13,6 +14,7 @@ from agent.faults import Faults, step
 from agent.vault import VARIABLE
 from agent.wording import listed, meant
 from connectors.base import Connector, Resource
+from events.addresses import objection
 from events.routes import NO_EVENTS, Route, filters
 from events.signing import Signer
 from schemas.energy import Measurement
@@ -132,6 +134,7 @@ def _check_route(seen: Seen, faults: Faults, path: str, accounts: Sequence[str])
         seen[f"{account}.name"]: seen.get(f"{account}.vendor") for account in accounts if f"{account}.name" in seen
     }
     _check_secrets(seen, faults, f"{path}.webhook.secret")
+    _check_reach(seen, faults, f"{path}.webhook")
     if _is_empty(seen, faults, f"{path}.events"):  # the route itself says so only where nothing else is wrong with it
         faults.add(f"{path}.events", NO_EVENTS)
     strangers = set(seen.get(f"{path}.accounts") or ()) - named.keys()
@@ -148,6 +151,16 @@ def _check_route(seen: Seen, faults: Faults, path: str, accounts: Sequence[str])
             filters(seen[path], prefix, {name: str(kind.__struct_config__.tag) for name, kind in named.items() if kind})
         except ValueError as error:
             faults.add(f"{path}.events", str(error))
+
+
+def _check_reach(seen: Seen, faults: Faults, path: str) -> None:
+    allowed = f"{path}.allow_private"
+    try:
+        host = urlsplit(seen.get(f"{path}.url", "")).hostname or ""
+    except ValueError:  # the webhook itself says what is wrong with it
+        return
+    if wrong := objection(host, allow_private=seen.get(allowed, allowed in faults.lines)):  # benefit of the doubt
+        faults.add(f"{path}.url", wrong)
 
 
 def _check_secrets(seen: Seen, faults: Faults, path: str) -> None:

@@ -8,47 +8,41 @@ What this process has settled it remembers: a server that crashed may hand it ou
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import assert_never
 
 import anyio
-import msgspec
 
+from agent.burying import Burying, said
+from agent.parcels import Parcel, Parcels
 from agent.pulse import Pulse
 from agent.receivers import Receiver
+from agent.resting import Resting
 from agent.room import GLANCE, Room
 from agent.settling import Settler
 from agent.slots import Slots
 from events import retry
+from events.jetstream.attempts import Attempts
 from events.jetstream.connection import Bus
 from events.jetstream.errors import BusError, BusRefused
-from events.jetstream.outbox import DeadLetter, RouteQueue, record_of
+from events.jetstream.outbox import RouteQueue
 from events.jetstream.pull import ConsumerGone, Message, Puller
+from events.jetstream.standings import Standings
 from events.lanes import Deliver, Lanes, Wait
 from events.retry import Retry, Stop
 from events.subjects import Names
 from events.webhook import Answer
-from schemas import envelope
 from schemas.facts import Delivered, DeliveryOutcome, Fact
 
 TOO_LATE = 2.0  # seconds after which an event that waits here for its turn goes back: the receiver has become slow
 QUIET = 5.0  # seconds without an event after which the loop shows that it lives
 STAY_EVERY = 2.0  # seconds between two signs that this agent still works the route
 BEAT = 5.0  # seconds between two "in progress" while an event waits for its turn
-GONE_PAUSE = 3600.0  # seconds a route rests after a 410 before it asks again
-NO_GRAVE = 60.0  # seconds until a dead letter that could not be stored is tried again
+ELSEWHERE = 1.0  # seconds until a replay is offered again that came to an agent which does not work the route
+LOOK_EVERY = 2.0  # seconds between two looks whether a route that rests may go on
 
 log = logging.getLogger("vendorwire.delivering")
-
-
-class _Parcel(msgspec.Struct, frozen=True):
-    """An event in hand. `lane` is its record; a replay has a lane of its own, it does not wait for what is live."""
-
-    message: Message
-    lane: str
-    event: envelope.CloudEvent
-    body: bytes
 
 
 class RouteWorker:
@@ -64,25 +58,30 @@ class RouteWorker:
         pulse: Pulse,
         tell: Callable[[Fact], None],
         rng: random.Random,
+        attempts: Attempts,
         clock: Callable[[], float] = time.time,
+        *,
+        ordered: bool = True,
     ) -> None:
         self._name = name
         self._receiver = receiver
         self._queue = queue
         self._bus = bus
-        self._names = names
-        self._replay = names.replay(name)
         self._pulse = pulse
         self._loop = f"route {name}"
         self._tell = tell
         self._rng = rng
+        self._attempts = attempts
         self._clock = clock
+        self._parcels = Parcels(name, names, ordered=ordered)
+        self._burying = Burying(name, queue, self._warn, clock)
         self._lanes = Lanes()
         self._pin: str | None = None
+        self._taking_over = anyio.Lock(fast_acquire=True)
         self._pullers: tuple[Puller, ...] = ()
         self._settler = Settler(name, queue)
         self._room = Room(receiver.concurrency, ahead=receiver.rate is None)
-        self._rests_until = 0.0
+        self._rest = Resting(name, receiver.target, Standings(bus, names), tell, clock)
         self._may_send_at = 0.0
         self._stopping = False
         self._trouble = ""
@@ -123,10 +122,10 @@ class RouteWorker:
             self._pulse.beat(self._loop)
             with anyio.move_on_after(GLANCE):
                 await self._bus.ready()
-            if self._rests or not self._bus.connected:
-                await anyio.sleep(GLANCE)
-                continue
-            await self._try(slots)
+            if self._bus.connected and not self._rest.is_on:
+                await self._try(slots)
+            else:
+                await self._look_again()
 
     async def _try(self, slots: Slots[Message]) -> None:
         try:
@@ -138,9 +137,15 @@ class RouteWorker:
             log.debug("route %s starts again: %s", self._name, lost.exceptions[0])
             await anyio.sleep(0.2)
 
-    @property
-    def _rests(self) -> bool:
-        return self._clock() < self._rests_until
+    async def _look_again(self) -> None:
+        """After a while whether a route that rests may go on: a person may have resumed it."""
+        deadline = time.monotonic() + LOOK_EVERY
+        while not self._stopping and time.monotonic() < deadline:
+            await anyio.sleep(GLANCE)
+            if not self._bus.connected or not self._rest.is_on:
+                return
+        with suppress(BusError):
+            await self._rest.load()
 
     def _warn(self, trouble: str) -> None:
         """Once for each trouble, not at each attempt."""
@@ -156,39 +161,65 @@ class RouteWorker:
             anyio.create_task_group() as keeping,
         ):
             self._pullers = (events, replays)
-            keeping.start_soon(self._keep, events)
+            keeping.start_soon(self._keep)
             async with anyio.create_task_group() as loops:
-                loops.start_soon(self._take, events, slots)
-                loops.start_soon(self._take, replays, slots)
+                loops.start_soon(self._take_events, events, slots)
+                loops.start_soon(self._take_replays, replays, events, slots)
             keeping.cancel_scope.cancel()
 
-    async def _keep(self, events: Puller) -> None:
+    async def _keep(self) -> None:
         """Remain the one that works the route."""
         while True:
-            await events.stay()
+            for puller in self._pullers:
+                await puller.stay()
             self._lanes.forget_doubts(self._clock())
+            await self._rest.keep()
             await anyio.sleep(STAY_EVERY)
 
-    async def _take(self, puller: Puller, slots: Slots[Message]) -> None:
-        while not self._stopping and not self._rests:
+    async def _take_events(self, events: Puller, slots: Slots[Message]) -> None:
+        async for messages in self._taken(events):
+            async with self._taking_over:
+                if events.pin != self._pin:
+                    await self._take_over(events.pin)
+            self._give(messages, slots)
+
+    async def _take_replays(self, replays: Puller, events: Puller, slots: Slots[Message]) -> None:
+        """Only whoever works the route takes replays, for the route's limits hold for all agents together."""
+        while not self._stopping and not self._rest.is_on and await self._is_worked_elsewhere(events):
             self._pulse.beat(self._loop)
-            if (room := await self._room.free()) <= 0:
-                continue
-            messages = await puller.take(room, QUIET)
-            if messages and puller.pin != self._pin:
-                await self._take_over(puller.pin)
-            for message in messages:
-                self._room.take()
-                slots.give(message)
+            await anyio.sleep(STAY_EVERY)
+        async for messages in self._taken(replays):
+            if await self._is_worked_elsewhere(events):
+                for message in messages:
+                    await message.retry(ELSEWHERE)
+                raise ConsumerGone("another agent works the route")  # and gets them in our place
+            async with self._taking_over:
+                if self._pin is None:
+                    await self._take_over(events.pin)
+            self._give(messages, slots)
+
+    async def _is_worked_elsewhere(self, events: Puller) -> bool:
+        return events.pin is None and await self._queue.worker() is not None
+
+    async def _taken(self, puller: Puller) -> AsyncIterator[list[Message]]:
+        """What the bus hands out, as long as there is room and the route does not rest."""
+        while not self._stopping and not self._rest.is_on:
+            self._pulse.beat(self._loop)
+            if (room := await self._room.free()) > 0 and (messages := await puller.take(room, QUIET)):
+                yield messages
+
+    def _give(self, messages: Sequence[Message], slots: Slots[Message]) -> None:
+        for message in messages:
+            self._room.take()
+            slots.give(message)
 
     def _take_no_more(self) -> None:
         for puller in self._pullers:
             puller.end()
 
     async def _take_over(self, pin: str | None) -> None:
-        """The server has chosen this agent for the route (anew): learn what the one before left behind."""
-        if pin is None:
-            return
+        """The server has chosen this agent for the route (anew), or nobody is: learn what the one before left behind."""
+        await self._rest.load()
         doubtful = await self._queue.in_doubt()
         saved, broken = await self._queue.lanes()
         until = self._clock() + self._queue.ack_wait
@@ -204,7 +235,7 @@ class RouteWorker:
         for record, sequence in doubtful:
             if self._settler.knows(record, sequence) is None:
                 lanes.doubt(record, sequence, until)
-        self._lanes, self._pin = lanes, pin
+        self._lanes, self._pin = lanes, pin or ""
 
     async def _handle(self, message: Message) -> None:
         try:
@@ -220,13 +251,13 @@ class RouteWorker:
 
     async def _sort(self, message: Message) -> None:
         try:
-            parcel = self._parcel(message)
+            parcel = self._parcels.of(message)
         except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
-            await self._bury_unreadable(message)
+            await self._burying.bury_unreadable(message)
         else:
             await self._parcel_in_lane(parcel)
 
-    async def _parcel_in_lane(self, parcel: _Parcel) -> None:
+    async def _parcel_in_lane(self, parcel: Parcel) -> None:
         lanes, sequence = self._lanes, parcel.message.sequence
         before = lanes.snapshot(parcel.lane)
         now = lanes.arrive(parcel.lane, sequence, self._clock())
@@ -250,7 +281,7 @@ class RouteWorker:
             case other:
                 assert_never(other)
 
-    async def _deliver(self, parcel: _Parcel, attempt: int, lanes: Lanes) -> bool:
+    async def _deliver(self, parcel: Parcel, attempt: int, lanes: Lanes) -> bool:
         """Whether the event is done with: it is being settled, and its lane stays in hand."""
         if self._settler.knows(parcel.lane, parcel.message.sequence) == parcel.event.id:
             self._settle(parcel, lanes)  # the server has forgotten that it knew
@@ -259,36 +290,48 @@ class RouteWorker:
             await parcel.message.retry(0)
             return False
         await self._keep_rate(parcel.message)
-        if self._rests:  # another event has just learnt that the receiver is gone
-            await self._rest(parcel, lanes)
+        if self._rest.is_on:  # another event has just learnt that the receiver is gone, or keeps failing
+            await parcel.message.retry(0)
             return False
         answer = await self._attempt(parcel, attempt)
-        verdict = retry.classify(answer.status, answer.retry_after, self._clock())
-        self._room.answered(answer.seconds, gone=isinstance(verdict, Stop))
-        match verdict:
+        match retry.classify(answer.status, answer.retry_after, self._clock()):
             case retry.Delivered():
                 self._trouble = ""
+                self._room.answered(answer.seconds, one=False)
                 lag = self._clock() - parcel.message.published_at
-                self._note(parcel, DeliveryOutcome.DELIVERED, attempt, answer, lag)
+                self._note(parcel, DeliveryOutcome.DELIVERED, attempt, answer, lag=lag)
                 self._settle(parcel, lanes)
+                await self._rest.succeeded()
                 return True
             case Stop():
-                self._rests_until = self._clock() + GONE_PAUSE
+                self._room.answered(answer.seconds, one=True)
                 self._take_no_more()
                 self._note(parcel, DeliveryOutcome.REFUSED, attempt, answer)
-                await self._rest(parcel, lanes)
+                await self._rest.stopped(said(answer))
+                await parcel.message.retry(0)
             case Retry(after=after):
-                wait = retry.wait(self._receiver.retries, attempt, self._rng, after)
-                if wait is None:
-                    await self._bury(parcel, lanes, attempt, answer)
-                    return True
-                self._note(parcel, DeliveryOutcome.RETRIED, attempt, answer)
-                await self._again(parcel, lanes, wait)
+                return await self._failed(parcel, lanes, attempt, answer, after)
             case other:
                 assert_never(other)
         return False
 
-    async def _attempt(self, parcel: _Parcel, attempt: int) -> Answer:
+    async def _failed(self, parcel: Parcel, lanes: Lanes, attempt: int, answer: Answer, asked: float | None) -> bool:
+        """Whether the event is done with: there is no attempt left."""
+        rests = await self._rest.failed(answer.seconds, said(answer), asked)
+        self._room.answered(answer.seconds, one=rests)
+        if rests:
+            self._take_no_more()
+        wait = retry.wait(self._receiver.retries, attempt, self._rng, asked)
+        if wait is None:
+            await self._burying.bury(parcel, attempt, answer)
+            self._note(parcel, DeliveryOutcome.DEAD, attempt, answer)
+            self._settle(parcel, lanes)
+            return True
+        self._note(parcel, DeliveryOutcome.RETRIED, attempt, answer, due=self._clock() + wait)
+        await self._again(parcel, lanes, wait)
+        return False
+
+    async def _attempt(self, parcel: Parcel, attempt: int) -> Answer:
         started = time.monotonic()
         try:
             return await self._receiver.send(parcel.body, event_id=parcel.event.id, attempt=attempt)
@@ -297,82 +340,41 @@ class RouteWorker:
             error = "an unforeseen failure: see the log"
             return Answer(status=None, error=error, seconds=time.monotonic() - started)
 
-    def _settle(self, parcel: _Parcel, lanes: Lanes) -> None:
+    def _settle(self, parcel: Parcel, lanes: Lanes) -> None:
         self._settler.settle(parcel.message, parcel.lane, parcel.event.id, lanes)
 
-    async def _again(self, parcel: _Parcel, lanes: Lanes, wait: float) -> None:
+    async def _again(self, parcel: Parcel, lanes: Lanes, wait: float) -> None:
         """Keep what is known of the record first: the bus may go, and the process may die."""
         lanes.failed(parcel.lane, parcel.message.sequence, self._clock(), wait)
         await self._queue.save_lane(parcel.lane, lanes.snapshot(parcel.lane))
         await parcel.message.retry(wait)
 
-    async def _rest(self, parcel: _Parcel, lanes: Lanes) -> None:
-        """The event rests as long as its route does: no attempt of its own has failed."""
-        now = self._clock()
-        lanes.rested(parcel.lane, parcel.message.sequence, now, self._rests_until - now)
-        await self._queue.save_lane(parcel.lane, lanes.snapshot(parcel.lane))
-        await parcel.message.retry(self._rests_until - now)
-
-    async def _bury(self, parcel: _Parcel, lanes: Lanes, attempt: int, answer: Answer) -> None:
-        letter = DeadLetter(
-            route=self._name,
-            event=parcel.body,
-            event_id=parcel.event.id,
-            reason=answer.error or f"answered {answer.status}",
-            attempts=attempt,
-            status=str(answer.status or ""),
-            failed_at=self._clock(),
-            record=parcel.lane,
-            source=_source(parcel.message),
-        )
-        await self._store(letter, parcel.message)
-        self._note(parcel, DeliveryOutcome.DEAD, attempt, answer)
-        self._settle(parcel, lanes)
-
-    async def _bury_unreadable(self, message: Message) -> None:
-        """What is no event comes from a stranger or a broken disk: nobody could be given it."""
-        letter = DeadLetter(
-            route=self._name,
-            event=message.data,
-            event_id=f"unreadable-{message.sequence}",
-            reason="this is not an event",
-            attempts=0,
-            status="",
-            failed_at=self._clock(),
-            record=message.subject,
-            source=_source(message),
-        )
-        await self._store(letter, message)
-        log.warning("a dead letter that is no event", extra={"route": self._name, "subject": message.subject})
-        await message.ack()
-
-    async def _store(self, letter: DeadLetter, message: Message) -> None:
-        try:
-            await self._queue.bury(letter)
-        except BusError:  # nothing is dropped for want of a place to keep it
-            await message.retry(NO_GRAVE)
-            raise
-
     async def _keep_rate(self, message: Message) -> None:
         """Wait for this event's turn, however long the queue is."""
-        if self._receiver.rate is None:
+        if (rate := self._rate()) is None:
             return
         turn = max(self._may_send_at, time.monotonic())
-        self._may_send_at = turn + 1 / self._receiver.rate
+        self._may_send_at = turn + 1 / rate
         while (wait := turn - time.monotonic()) > 0:
             await anyio.sleep(min(wait, BEAT))
             await message.progress()
 
-    def _parcel(self, message: Message) -> _Parcel:
-        event = envelope.decode_sealed(message.data)
-        if message.subject == self._replay:
-            event = msgspec.structs.replace(event, replay=True)
-            return _Parcel(message, f"replay/{event.id}/{message.sequence}", event, envelope.encode(event))
-        return _Parcel(message, record_of(message, self._names), event, message.data)
+    def _rate(self) -> float | None:
+        """Deliveries a second; None for no limit."""
+        rates = [rate for rate in (self._receiver.rate, self._rest.rate) if rate is not None]
+        return min(rates, default=None)
 
     def _note(
-        self, parcel: _Parcel, outcome: DeliveryOutcome, attempt: int, answer: Answer, lag: float | None = None
+        self,
+        parcel: Parcel,
+        outcome: DeliveryOutcome,
+        attempt: int,
+        answer: Answer,
+        *,
+        lag: float | None = None,
+        due: float = 0.0,
     ) -> None:
+        status = str(answer.status) if answer.status is not None else answer.error
         self._tell(
             Delivered(
                 route=self._name,
@@ -381,12 +383,20 @@ class RouteWorker:
                 kind=parcel.event.type,
                 attempt=attempt,
                 seconds=answer.seconds,
-                status=str(answer.status) if answer.status is not None else answer.error,
+                status=status,
                 lag=lag,
             )
         )
-
-
-def _source(message: Message) -> str:
-    """The message itself: its subject tells the event's stream from that of the replays."""
-    return f"{message.subject}/{message.sequence}"
+        replay = parcel.event.replay
+        self._attempts.note(
+            route=self._name,
+            event_id=parcel.event.id,
+            sequence=0 if replay else parcel.message.sequence,
+            attempt=attempt,
+            outcome=outcome,
+            status=status,
+            seconds=answer.seconds,
+            at=self._clock(),
+            due=due,
+            replay=replay,
+        )

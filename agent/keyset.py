@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from agent.recognised import Recognised, Runs
+from agent.recognised import Recognised
 from connectors.listing import KeyOf, key_or_bytes
 from events.index import Index
 from events.packed import NO_ROW
@@ -47,7 +47,7 @@ class KeySet:
         self._flagged += new
         return new
 
-    def add_runs(self, runs: Runs) -> int:
+    def add_runs(self, runs: Iterable[tuple[int, int]]) -> int:
         """Put the keys of these rows in; how many of them are new."""
         flags, new = self._grown(), 0
         for first, behind in runs:
@@ -62,8 +62,20 @@ class KeySet:
             return sum(map(self.add, map(key_or_bytes(key_of), items)))
         if items.runs is not None:
             return self.add_runs(items.runs)
-        new = self.add_rows(row for row in items.rows if row != NO_ROW)
-        return new + sum(self.add(items.name(at)) for at, row in enumerate(items.rows) if row == NO_ROW)
+        new = self.add_runs(items.found)
+        if len(items.found) < len(items):
+            new += sum(self.add(items.name(at)) for at, row in enumerate(items.rows) if row == NO_ROW)
+        return new
+
+    def add_others(self, items: Recognised, places: Sequence[int]) -> None:
+        """Put in the keys of items that are in the index: of all but those at these places, which come in their order."""
+        first = items.found.first
+        if first == NO_ROW or len(items.found) < len(items):
+            left_out = set(places)
+            self.add_rows([row for at, row in enumerate(items.rows) if at not in left_out])
+            return
+        starts, ends = [0, *(at + 1 for at in places)], [*places, len(items)]
+        self.add_runs((first + start, first + end) for start, end in zip(starts, ends, strict=True))
 
     def missing(self) -> list[str]:
         """The keys of the records that are there and not in this set."""

@@ -99,6 +99,10 @@ class Known:
             sheet.at = self.index.changes
         return True
 
+    def fingerprint(self, row: int) -> int:
+        """Of the bytes that are known to say what is stored of a record; 0 where none are."""
+        return self.index.prints[row] if row != NO_ROW else 0
+
     def put(self, key: str, fingerprint: int) -> None:
         """These bytes say what is stored of this record."""
         self.index.tell(key, fingerprint)
@@ -109,22 +113,25 @@ class Known:
 
     def note(self, seen: "SeenPage") -> None:
         """Remember a page, where all its records have become known."""
-        index, rows = self.index, seen.rows
+        index, rows = self.index, seen.rows[:]
         for at, key in seen.keys.items():
             rows[at] = index.rows.get(key)
-        if NO_ROW not in rows and array("Q", map(index.prints.__getitem__, rows)) == seen.prints:
-            runs = Runs(rows)
+        if NO_ROW in rows:
+            return
+        runs = Runs(rows) if seen.keys else seen.found
+        if runs.prints_of(rows, index) == seen.prints:
             prints = runs.prints(index)
             self._sheets[seen.reply] = Sheet(seen.listed, runs, seen.context, seen.fingerprint, prints, index.changes)
 
 
 class SeenPage(msgspec.Struct):
     """A page that was read and may become known, without its bytes: the row of each record, and by place the keys of those
-    that had none yet."""
+    that had none yet; `found` are the rows there were."""
 
     listed: Listed
     reply: bytes
     rows: "array[int]"
+    found: Runs
     keys: dict[int, str]
     prints: "array[int]"
     fingerprint: bytes
@@ -136,4 +143,4 @@ def seen_page(items: Recognised, keys: dict[int, str]) -> SeenPage | None:
     listed, reply = items.reply
     if not reply:
         return None
-    return SeenPage(listed, reply, items.rows, keys, items.prints, items.fingerprint, items.context)
+    return SeenPage(listed, reply, items.rows, items.found, keys, items.prints, items.fingerprint, items.context)

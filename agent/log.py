@@ -28,6 +28,7 @@ from schemas.facts import (
     Published,
     Quarantined,
     RouteState,
+    RouteTurned,
     Scheduled,
     TokenState,
     VendorAnswered,
@@ -194,7 +195,6 @@ class FactLog:
         self._retrying: dict[str, set[str]] = {}
         self._failing: set[str] = set()
         self._refusing: set[str] = set()
-        self._open: set[str] = set()
         self._connected: bool | None = None
 
     def observe(self, fact: Fact) -> None:
@@ -208,6 +208,8 @@ class FactLog:
                 self._token(fact)
             case Delivered():
                 self._delivered(fact)
+            case RouteTurned():
+                self._turned(fact)
             case RouteState():
                 self._route(fact)
             case BusState():
@@ -278,13 +280,18 @@ class FactLog:
                 self._failing.remove(route)
                 self._log.info("route recovered", extra={"route": route})
 
+    def _turned(self, fact: RouteTurned) -> None:
+        about = {"route": fact.route, "error": fact.error}
+        match fact.circuit:
+            case "open":
+                self._log.warning("route rests: its receiver keeps failing, and is tried now and then", extra=about)
+            case "stopped":
+                again = f"`vendorwire resume {fact.route}` starts it again"
+                self._log.error("route stopped: its receiver is gone for good; %s", again, extra=about)
+            case _:
+                self._log.info("route delivers again, and catches up", extra={"route": fact.route})
+
     def _route(self, fact: RouteState) -> None:
-        if fact.circuit_open and fact.route not in self._open:
-            self._open.add(fact.route)
-            self._log.warning("route rests: its circuit is open", extra={"route": fact.route, "pending": fact.pending})
-        elif not fact.circuit_open and fact.route in self._open:
-            self._open.remove(fact.route)
-            self._log.info("route tries again: its circuit is closed", extra={"route": fact.route})
         if fact.pending == 0:  # what was retried here may have been delivered by another agent
             self._retrying.pop(fact.route, None)
 

@@ -36,6 +36,7 @@ from schemas.facts import (
     Published,
     Quarantined,
     RouteState,
+    RouteTurned,
     Scheduled,
     TokenState,
     VendorAnswered,
@@ -52,7 +53,7 @@ LAG_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600, 3600, 21600, 86400)  # 
 
 ScopeFact = Polled | Scheduled | Fresh | Published | Quarantined
 AccountFact = VendorAnswered | TokenState
-RouteFact = Delivered | RouteState
+RouteFact = Delivered | RouteState | RouteTurned
 M = TypeVar("M", bound=MetricWrapperBase)
 
 
@@ -83,7 +84,7 @@ class Metrics:
     def observe(self, fact: Fact) -> None:
         """Count a fact."""
         match fact:
-            case Delivered() | RouteState():  # first, for there are most of them
+            case Delivered() | RouteState() | RouteTurned():  # first, for there are most of them
                 self._routes.observe(fact)
             case Polled() | Scheduled() | Fresh() | Published() | Quarantined():
                 self._scopes.observe(fact)
@@ -312,7 +313,9 @@ class _Routes:
         self._duration = histogram("delivery_duration_seconds", "How long attempts take.", DELIVERY_SECONDS)
         self._lag = histogram("delivery_lag_seconds", "From an event's commit to its delivery.", LAG_SECONDS)
         self._pending = gauge("route_pending", "Events not delivered yet.")
-        self._open = gauge("route_circuit_open", "1 while the route rests because its receiver fails.")
+        self._open = gauge(
+            "route_circuit_open", "1 while the route rests as its receiver keeps failing, or is stopped."
+        )
         self._dead = gauge("dead_letters", "Events that could not be delivered.")
 
     def declare(self, route: str) -> None:
@@ -329,6 +332,8 @@ class _Routes:
                 known.duration.observe(fact.seconds)
                 if fact.lag is not None:
                     known.lag.observe(max(0.0, fact.lag))  # two machines' clocks
+            case RouteTurned(route=route, circuit=circuit):
+                self._open.labels(route).set(circuit != "closed")
             case RouteState(route=route):
                 self._pending.labels(route).set(fact.pending)
                 self._open.labels(route).set(fact.circuit_open)

@@ -1,7 +1,7 @@
 """One poll's reading: items in, changes out. Cheapest test first: the same bytes as last time need no decoding, the same
 digest needs no look at the stored record; only a real difference fetches it and is compared field by field."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import msgspec
@@ -22,6 +22,7 @@ from schemas.envelope import CloudEvent
 from schemas.records import Record
 
 TOGETHER = 100  # records decided on one look at the ledger
+UNREADABLE = (Unreadable, msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
 LARGEST = 256 * 1024  # bytes of an item: its event holds it up to three times and must fit into a message of 1 MiB
 
 
@@ -34,13 +35,34 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     vouch: Vouch | None = None  # of `resource.vouched_by`
 
 
+class _News(msgspec.Struct, frozen=True):
+    """An item that is not known by its bytes, with a copy of them: they would hold the whole page."""
+
+    key: str
+    raw: msgspec.Raw
+    fingerprint: int
+    again: bool  # this poll has read another copy of it already
+    before: int  # the fingerprint of the bytes that were known of its record
+
+
+class _Aside(msgspec.Struct, frozen=True):
+    """What is to be decoded of a page, which may become known if all of it can be."""
+
+    page: Page  # without its items
+    part: str | None
+    baseline: "Baseline | None"
+    news: list[_News]
+    seen: SeenPage | None
+
+
 class _Item(msgspec.Struct, frozen=True):
     key: str
     record: Record
     made_at: datetime | None  # these two are kept here because the record's own may be redacted
     changed_at: datetime | None
     fingerprint: int
-    again: bool  # this poll has read another copy of it already
+    again: bool
+    before: int
     baseline: "Baseline | None"
 
 
@@ -84,10 +106,13 @@ class Reading:
         self._rules = rules
         self._published = published
         self._quarantined = quarantined
+        self._aside: list[_Aside] = []  # decoded together: each by itself would cost several times as much
+        self._waiting = 0  # items that were set aside
         self._different: dict[str, _Item] = {}
         self._pending: dict[str, Change] = {}
         self._fresh: dict[str, int] = {}  # key → fingerprint, remembered once committed
         self._withheld: dict[str, Change] = {}
+        self._undecided: list[SeenPage] = []
         self._pages: list[SeenPage] = []  # known once what is pending is committed
 
     def cursor(self, part: str) -> datetime | None:
@@ -104,24 +129,17 @@ class Reading:
         if not page.timed and items.runs is not None and self._known.is_whole(items):
             self.seen.add_runs(items.runs)
             return
-        decoded = list(self._decoded(page, items, baseline))
-        in_doubt = []
-        for item in decoded:
-            if page.in_doubt is not None and page.in_doubt(item.record):
-                in_doubt.append(item)
-                self._known.doubt(item.key)
-            else:
-                self._sort(item)
-        for item in await self._second_look(page, in_doubt):
-            self._sort(item)
-        self._move_on(part, max((item.changed_at for item in decoded if item.changed_at), default=None))
+        self._set_aside(page, items, part, baseline)
+        if page.timed or self._waiting >= TOGETHER:
+            await self._decode_aside()
         if len(self._different) >= TOGETHER:
             await self.settle()
-        elif not self._pending and not self._different:
-            self._note_pages()
+        elif not self._different:
+            self._all_decided()
 
     async def settle(self) -> None:
         """Decide on what was read and is not what the index knows. To be called at the end of each part, at the latest."""
+        await self._decode_aside()
         items = list(self._different.values())
         self._different.clear()
         for start in range(0, len(items), TOGETHER):
@@ -131,27 +149,68 @@ class Reading:
             stored = await self.stored(known) if known else {}
             for item in some:
                 self._decide(item, stored.get(item.key))
+        self._all_decided()
 
-    def _decoded(self, page: Page, items: Recognised, baseline: Baseline | None) -> Iterator[_Item]:
-        """The items of a page that are not known by their bytes, and can be read. The others are seen."""
-        if page.timed:
-            yield from filter(None, (self._decode(page, items, at, 0, baseline) for at in range(len(items))))
-            return
-        news = items.news()
-        unknown = set(news)
-        self.seen.add_rows([row for at, row in enumerate(items.rows) if at not in unknown] if news else items.rows)
-        readable = 0
-        keys = {}
-        for at in news:
-            item = self._decode(page, items, at, items.prints[at], baseline)
-            if item is not None:
-                readable += 1
-                if items.rows[at] == NO_ROW:
-                    keys[at] = item.key
-                yield item
-        seen = seen_page(items, keys)
-        if seen is not None and readable == len(news):
+    def _set_aside(self, page: Page, items: Recognised, part: str | None, baseline: Baseline | None) -> None:
+        """Keep the items of a page that are not known by their bytes, and have a key. The others are seen."""
+        places: Sequence[int] = range(len(items))
+        if not page.timed:
+            places = items.news()
+            self.seen.add_others(items, places)
+        found = {at: self._news(items, at, timed=page.timed) for at in places}
+        news = {at: item for at, item in found.items() if item is not None}
+        seen = None
+        if not page.timed and len(news) == len(found):
+            seen = seen_page(items, {at: item.key for at, item in news.items() if items.rows[at] == NO_ROW})
+        if news:
+            page = msgspec.structs.replace(page, items=())
+            self._aside.append(_Aside(page, part, baseline, list(news.values()), seen))
+            self._waiting += len(news)
+        elif seen is not None:
             self._pages.append(seen)
+
+    def _news(self, items: Recognised, at: int, *, timed: bool) -> _News | None:
+        """An item that is to be decoded: until it is, no bytes are known of its record."""
+        key, raw = "", items[at]
+        try:
+            key = items.key(at)
+            _check_size(key, raw)
+        except UNREADABLE as error:
+            self._quarantine(key, error)
+            return None
+        again = not self.seen.add(key)
+        if timed:
+            return _News(key, raw.copy(), 0, again, 0)
+        before = self._known.fingerprint(items.rows[at])
+        if before:
+            self._known.doubt(key)
+        return _News(key, raw.copy(), items.prints[at], again, before)
+
+    async def _decode_aside(self) -> None:
+        """Decode what was set aside, in the order in which it came."""
+        asides, self._aside, self._waiting = self._aside, [], 0
+        for aside in asides:
+            page = aside.page
+            decoded = list(filter(None, (self._decode(aside, news) for news in aside.news)))
+            in_doubt = []
+            for item in decoded:
+                if page.in_doubt is not None and page.in_doubt(item.record):
+                    in_doubt.append(item)
+                    self._known.doubt(item.key)
+                else:
+                    self._sort(item)
+            for item in await self._second_look(page, in_doubt):
+                self._sort(item)
+            self._move_on(aside.part, max((item.changed_at for item in decoded if item.changed_at), default=None))
+            if aside.seen is not None and len(decoded) == len(aside.news):
+                self._undecided.append(aside.seen)
+
+    def _all_decided(self) -> None:
+        """Nothing that was decoded is undecided any more: its pages wait for what is pending at most."""
+        self._pages += self._undecided
+        self._undecided.clear()
+        if not self._pending:
+            self._note_pages()
 
     def _note_pages(self) -> None:
         """Nothing is pending: what was read is known."""
@@ -229,20 +288,21 @@ class Reading:
         pairs = zip(items, kept, strict=True)
         return [msgspec.structs.replace(item, record=record) for item, record in pairs if record is not None]
 
-    def _decode(
-        self, page: Page, items: Recognised, at: int, fingerprint: int, baseline: Baseline | None
-    ) -> _Item | None:
-        key, raw = "", items[at]
+    def _decode(self, aside: _Aside, news: _News) -> _Item | None:
+        key = news.key
         try:
-            key = items.key(at)
-            _check_size(key, raw)
-            record = page.to_record(raw)
-        except (Unreadable, msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as error:
+            record = aside.page.to_record(news.raw)
+        except UNREADABLE as error:
             self._quarantine(key, error)
+            if not news.again:
+                self._known.newest.put(key, 0.0)  # what another poll read of it says nothing of the copies to come
+            if news.before:
+                self._known.put(key, news.before)
             return None
-        again = not self.seen.add(key)
         kept = redact(record, self._rules.redact)
-        return _Item(key, kept, record.made_at, record.changed_at, fingerprint, again, baseline)
+        return _Item(
+            key, kept, record.made_at, record.changed_at, news.fingerprint, news.again, news.before, aside.baseline
+        )
 
     def _quarantine(self, key: str, error: Exception) -> None:
         """Tell that it cannot be read; what is stored of it stays."""
@@ -261,6 +321,8 @@ class Reading:
         if item.changed_at is not None:
             changed_at = item.changed_at.timestamp()
             if item.again and changed_at < self._known.newest.get(key):
+                if item.before:
+                    self._known.put(key, item.before)
                 return
             self._known.newest.put(key, changed_at)
         entry = self.state.entries.get(key)

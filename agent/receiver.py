@@ -8,6 +8,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -16,6 +17,8 @@ from aiohttp import web
 
 TOLERANCE = 300  # seconds between a request's timestamp and our clock
 BUSY_EVERY = 12  # requests
+_ID = re.compile(r"[A-Za-z0-9_-]+")
+_TIME = re.compile(r"[0-9]{1,12}")
 
 
 class Receiver:
@@ -49,7 +52,7 @@ class Receiver:
 def is_signed(headers: Mapping[str, str], body: bytes, secret: str, now: float) -> bool:
     """Whether one of the signatures is ours: HMAC-SHA256 over `id.timestamp.body`, not older than TOLERANCE."""
     event_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
-    if not timestamp.isdecimal() or abs(now - int(timestamp)) > TOLERANCE:
+    if not _ID.fullmatch(event_id) or not _TIME.fullmatch(timestamp) or abs(now - int(timestamp)) > TOLERANCE:
         return False
     key = base64.b64decode(secret.removeprefix("whsec_"))
     wanted = hmac.new(key, f"{event_id}.{timestamp}.".encode() + body, hashlib.sha256).digest()

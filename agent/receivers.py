@@ -1,5 +1,6 @@
 """Where a route's events go: a webhook, or a subject on the bus."""
 
+import hashlib
 import time
 from typing import Protocol
 
@@ -16,8 +17,12 @@ SUBJECT_TIMEOUT = 10.0
 
 
 class Receiver(Protocol):
-    """`concurrency` events at once, each answered within `timeout` seconds; `rate` in events a second."""
+    """`concurrency` events at once, each answered within `timeout` seconds; `rate` in events a second.
 
+    `target` tells the receiver from another, without telling where it is.
+    """
+
+    target: str
     concurrency: int
     timeout: float
     rate: float | None
@@ -34,6 +39,7 @@ class WebhookReceiver:
     def __init__(self, target: Webhook, sender: WebhookSender) -> None:
         self._target = target
         self._sender = sender
+        self.target = _name(target.url)
         self._signer = Signer(target.secret)  # reads the secrets anew each time, so that a rotated one signs at once
         self.concurrency = target.concurrency
         self.timeout = target.timeout.total_seconds()
@@ -58,6 +64,7 @@ class SubjectReceiver:
     def __init__(self, subject: str, bus: Bus) -> None:
         self._subject = subject
         self._bus = bus
+        self.target = _name(subject)
         self.concurrency = SUBJECT_CONCURRENCY
         self.timeout = SUBJECT_TIMEOUT
         self.rate: float | None = None
@@ -72,3 +79,8 @@ class SubjectReceiver:
         except BusError as error:
             return Answer(status=None, error=str(error), retry_after=None, seconds=time.monotonic() - started)
         return Answer(status=200, error="", retry_after=None, seconds=time.monotonic() - started)
+
+
+def _name(address: str) -> str:
+    """A URL may be as good as a password."""
+    return hashlib.blake2b(address.encode(), digest_size=8).hexdigest()

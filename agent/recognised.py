@@ -2,6 +2,8 @@
 
 from array import array
 from collections.abc import Callable, Iterator, Sequence
+from itertools import compress, count, repeat
+from operator import ne
 from typing import overload
 
 import msgspec
@@ -12,7 +14,7 @@ from connectors.listing import Items, KeyOf, Listed, key_or_bytes
 from events.index import Index
 from events.packed import NO_ROW
 
-AT_ONCE = 32  # records that are compared at once
+AT_ONCE = 32  # records: where fewer than these come in the order of their rows, they are looked for one by one
 
 
 class Runs:
@@ -21,7 +23,8 @@ class Runs:
     def __init__(self, rows: "array[int]") -> None:
         self._stretches = array("I")  # the first row of each, and the one behind its last
         self._length = len(rows)
-        if rows and rows == array("i", range(rows[0], rows[0] + len(rows))):
+        self._in_order = bool(rows) and rows == array("i", range(rows[0], rows[0] + len(rows)))
+        if self._in_order:
             self._stretches.extend((rows[0], rows[0] + len(rows)))
             return
         behind = NO_ROW
@@ -36,6 +39,17 @@ class Runs:
     def __iter__(self) -> Iterator[tuple[int, int]]:
         ends = iter(self._stretches)
         return zip(ends, ends, strict=True)
+
+    @property
+    def first(self) -> int:
+        """The first row, where all are one stretch and come in its order; else NO_ROW."""
+        return self._stretches[0] if self._in_order else NO_ROW
+
+    def prints_of(self, rows: "array[int]", index: Index) -> "array[int]":
+        """The fingerprint that the index has for each of the rows that these were made of."""
+        if self._in_order:
+            return index.prints[self.first : self.first + len(self)]
+        return array("Q", list(map(index.prints.__getitem__, rows)))
 
     def prints(self, index: Index) -> bytes:
         """A digest of the fingerprints that the index has for these rows."""
@@ -57,14 +71,15 @@ class Recognising:
         """The row of each record, by its fingerprint, else by its key; most come in the order of their rows."""
         stored, rows, at = self.index.prints, array("i"), 0
         self._following.extend(range(len(self._following) + 1, len(stored) + 2))
+        alone = 1  # records looked for one by one, before it is tried again to take many at once
         while at < len(prints):
             first = self._following[self._row]
-            behind = min(first + AT_ONCE, len(stored), first + len(prints) - at)
-            if first < behind and stored[first:behind] == prints[at : at + behind - first]:
-                rows.extend(range(first, behind))
-                self._row, at = behind - 1, at + behind - first
-                continue
-            until = min(at + AT_ONCE, len(prints))
+            alike = _alike(stored[first : first + len(prints) - at], prints[at:])
+            if alike:
+                rows.extend(range(first, first + alike))
+                self._row, at = first + alike - 1, at + alike
+            alone = 1 if alike >= AT_ONCE else min(2 * alone, AT_ONCE)
+            until = min(at + alone, len(prints))
             rows.extend([self._one(prints[place], place, row_by_key) for place in range(at, until)])
             at = until
         return rows
@@ -76,6 +91,12 @@ class Recognising:
         if found != NO_ROW:
             self._following[self._row] = self._row = found
         return found
+
+
+def _alike(one: "array[int]", other: "array[int]") -> int:
+    """How many they have in common at their beginning."""
+    shorter = min(len(one), len(other))
+    return shorter if one[:shorter] == other[:shorter] else next(compress(count(), map(ne, one, other)), shorter)
 
 
 class Recognised(Items):
@@ -102,6 +123,7 @@ class Recognised(Items):
         self._key_of = key_of
         self._items: Sequence[msgspec.Raw] | None = None
         self._rows: array[int] | None = None
+        self._found: Runs | None = None
         self._fingerprint = fingerprint
         self._prints: array[int] | None = None
         self._keys: dict[int, str] = {}
@@ -141,7 +163,7 @@ class Recognised(Items):
         """The fingerprint of each item's bytes, in this context."""
         if self._prints is None:
             seed = xxh3_64_intdigest(self.context.encode())
-            self._prints = array("Q", [xxh3_64_intdigest(raw, seed) for raw in self._raws])
+            self._prints = array("Q", list(map(xxh3_64_intdigest, self._raws, repeat(seed))))
         return self._prints
 
     @property
@@ -151,13 +173,25 @@ class Recognised(Items):
             self._rows = self._recognising.rows(self.prints, self._row_by_key)
         return self._rows
 
+    @property
+    def found(self) -> Runs:
+        """The rows of the records that are in the index."""
+        if self._found is None:
+            rows = self.rows
+            self._found = Runs(array("i", [row for row in rows if row != NO_ROW]) if NO_ROW in rows else rows)
+        return self._found
+
     def news(self) -> list[int]:
         """The places of the records that are not known by their bytes, and of all copies of one that comes in several."""
-        stored, rows = self._recognising.index.prints, self.rows
-        if NO_ROW not in rows and array("Q", map(stored.__getitem__, rows)) == self.prints:
-            return []
-        pairs = enumerate(zip(rows, self.prints, strict=True))
-        news = [at for at, (row, print_) in pairs if row == NO_ROW or stored[row] != print_]
+        index, rows = self._recognising.index, self.rows
+        if len(self.found) < len(rows):
+            pairs = enumerate(zip(rows, self.prints, strict=True))
+            news = [at for at, (row, print_) in pairs if row == NO_ROW or index.prints[row] != print_]
+        else:
+            known = self.found.prints_of(rows, index)
+            news = [] if known == self.prints else list(compress(count(), map(ne, known, self.prints)))
+        if not news or self.found.first != NO_ROW:
+            return news
         several = {rows[at] for at in news} - {NO_ROW} if len(set(rows)) < len(rows) else set()
         return sorted({*news, *(at for at, row in enumerate(rows) if row in several)}) if several else news
 

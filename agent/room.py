@@ -33,9 +33,9 @@ class Room:
             if self._in_hand <= in_hand:
                 event.set()
 
-    def answered(self, seconds: float, *, gone: bool) -> None:
-        """An attempt took so long; the receiver is `gone` for good, or goes on."""
-        self._answers = not gone
+    def answered(self, seconds: float, *, one: bool) -> None:
+        """An attempt took so long. With `one`, the receiver is tried with one event next."""
+        self._answers = not one
         self._seconds += (seconds - self._seconds) / 8
 
     async def free(self) -> int:

@@ -100,16 +100,18 @@ routes:
     events: ["booking.*"]          # <resource>.<change>; * stands for any
     # accounts: [hotel-roma]       # only of these accounts; left out, of all
     # vendors: [octorate]          # likewise
+    # from: now                    # where a new route begins: now, all, or a time such as 2026-05-20T08:00:00Z
+    # order: record                # or `none`, where a record's events may overtake each other
     webhook:
       url: https://crm.example.com/hooks
-      secret: "${CRM_SECRET}"      # whsec_ and base64; of a list all sign, for a change without a gap
+      secret: "${CRM_SECRET}"      # from `vendorwire secret`; of a list all sign, for a change without a gap
       # timeout: 15s
       # concurrency: 16            # requests at the same time
       # rate: 50                   # events a second at most
       # headers: {authorization: "${CRM_AUTHORIZATION}"}
       # retries: [5s, 30s, 2m, 10m, 30m, 2h, 6h, 12h, 24h, 24h]   # then it is a dead letter
       # format: cloudevents        # or `standard`, which is {type, timestamp, data}
-      # allow_private: false       # true where the receiver is in this network
+      # allow_private: false       # true where the receiver is in this network; else private addresses are refused
   - name: ops
     events: ["account.*"]          # an account is in trouble, or well again
     subject: ops.alerts            # a NATS subject instead of a webhook

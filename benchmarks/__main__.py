@@ -19,7 +19,7 @@ from benchmarks.support import ROOT, Row
 
 MODULES = (
     *("unchanged", "changed", "first_sync", "size", "accounts"),
-    *("publishing", "deliveries", "lag", "end_to_end", "idle"),
+    *("publishing", "deliveries", "soak", "lag", "end_to_end", "idle"),
 )
 PEERS = "peers"
 PATIENCE = 300.0  # seconds for one benchmark

@@ -25,7 +25,8 @@ from agent.metrics import Metrics
 from agent.pulse import Pulse
 from agent.receivers import WebhookReceiver
 from benchmarks.support import NAMES, Row, bus_server, child, emit, open_bus, run, spent
-from events.jetstream.connection import Bus
+from events.jetstream.attempts import Attempts
+from events.jetstream.connection import Bus, beside
 from events.jetstream.ledger import KEY
 from events.jetstream.outbox import RouteQueue
 from events.routes import Secrets, Webhook
@@ -108,10 +109,11 @@ class Route:
     async def work(self) -> None:
         """Deliver them all."""
         pulse = Pulse(time.monotonic)
+        attempts = Attempts(self._bus, NAMES)
         worker = RouteWorker(
-            self._name, self._receiver, self._queue, self._bus, NAMES, pulse, self._tell, random.Random(1)
+            self._name, self._receiver, self._queue, self._bus, NAMES, pulse, self._tell, random.Random(1), attempts
         )
-        async with anyio.create_task_group() as tasks:
+        async with beside(attempts.run), anyio.create_task_group() as tasks:
             tasks.start_soon(worker.run)
             with anyio.fail_after(WITHIN):
                 await self._done.wait()

@@ -147,7 +147,7 @@ class Ipro(Connector, frozen=True, kw_only=True, tag="ipro"):
     def refusal(self, reply: httpx.Response) -> VendorError | None:
         """A failure inside a 200; and what it means that something is not there."""
         if reply.is_success:
-            if b'uccess"' not in reply.content:  # looking is cheaper than decoding
+            if reply.content.rfind(b'uccess"') < 0:  # looking is cheaper than decoding, from the end more than twice so
                 return None
             told = _outcome.decode(reply.content.removeprefix(BOM))
             failed = False in (flag(told.success), flag(told.small))

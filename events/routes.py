@@ -1,9 +1,10 @@
 """Routes as configured: which events go where. And the consumer filters that say the same to the bus."""
 
 import re
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv6Address
+from itertools import product
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -12,9 +13,10 @@ import msgspec
 from events.subjects import Names
 from schemas import settings
 from schemas.changes import ACCOUNT_CHANGES, CATALOGUE, Scope, changes_of, resources
-from schemas.settings import Duration, Secret
+from schemas.settings import Duration, Secret, time_in
 
 Format = Literal["cloudevents", "standard"]
+Order = Literal["record", "none"]
 Pattern = tuple[str, str]  # resource and change, each a name or ANY
 ANY = "*"
 NO_EVENTS = "needs at least one event, such as booking.* or device.offline"
@@ -34,6 +36,7 @@ _OUR_HEADERS = re.compile(
     r"webhook-.*|vendorwire-.*|content-.*|user-agent|host|connection|keep-alive|transfer-encoding|te|trailer|upgrade|expect",
     re.IGNORECASE,
 )
+_A_TIME = "2026-05-20T08:00:00Z"
 
 
 class Secrets(tuple[Secret, ...]):
@@ -42,8 +45,36 @@ class Secrets(tuple[Secret, ...]):
     __slots__ = ()
 
 
+class Begin(str):
+    """Where a new route begins: `now`, `all`, or the time (RFC 3339) since which events were published."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: object, now: datetime) -> "Begin":
+        """Raises ValueError for what is none of the three, and for a time that lies ahead."""
+        if text in {"now", "all"}:
+            return cls(text)
+        at = time_in(text) if isinstance(text, str) else None
+        if at is None:
+            raise ValueError(f"{text!r} is not where a route can begin: write now, all, or a time such as {_A_TIME}")
+        if at > now:
+            raise ValueError(f"{text!r} lies ahead: a route that begins with what comes from now on says now")
+        return cls(text)
+
+    @property
+    def since(self) -> datetime | None:
+        """The time; None for `now` and `all`."""
+        return time_in(self)
+
+
+NOW, ALL = Begin("now"), Begin("all")
+
+
 def decode_hook(kind: type, value: Any) -> Any:
     """How msgspec reads the types of this module and of `schemas.settings`."""
+    if kind is Begin:
+        return Begin.parse(value, datetime.now(UTC))
     if kind is not Secrets:
         return settings.decode_hook(kind, value)
     if isinstance(value, list) and not value:
@@ -82,7 +113,11 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Events of these kinds, of these accounts and vendors (of all, where none is named), go to one receiver."""
+    """Events of these kinds, of these accounts and vendors (of all, where none is named), go to one receiver.
+
+    `from_` (`from` as written) matters to a route that is not there yet. With `order: none` a record's events may overtake
+    each other.
+    """
 
     name: str
     events: tuple[str, ...]
@@ -90,6 +125,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     vendors: tuple[str, ...] = ()
     webhook: Webhook | None = None
     subject: str | None = None
+    from_: Begin = msgspec.field(default=NOW, name="from")
+    order: Order = "record"
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -112,6 +149,16 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def patterns(self) -> frozenset[Pattern]:
         """What `events` says, taken apart."""
         return frozenset((resource, change) for resource, _, change in (each.partition(".") for each in self.events))
+
+    def narrowed(self, events: Sequence[str]) -> "Route":
+        """The same route for those of its events that are among these as well. Raises ValueError where there are none."""
+        for pattern in events:
+            _check_pattern(pattern)
+        others = {(resource, change) for resource, _, change in (each.partition(".") for each in events)}
+        both = {_meet(*pair) for pair in product(self.patterns, others)} - {None}
+        if not both:
+            raise ValueError(f"events: the route {self.name} has none of these; it has {', '.join(self.events)}")
+        return msgspec.structs.replace(self, events=tuple(sorted(f"{each[0]}.{each[1]}" for each in both if each)))
 
 
 def filters(route: Route, prefix: str, vendors_of_accounts: Mapping[str, str]) -> list[str]:
@@ -169,6 +216,14 @@ def _exists(vendor: str, resource: str, change: str) -> bool:
         for catalogue in vendors
         for name, changes in (*catalogue.items(), ("account", ACCOUNT_CHANGES))
     )
+
+
+def _meet(one: Pattern, other: Pattern) -> Pattern | None:
+    """What both patterns say; None where nothing is of both kinds."""
+    if any(ANY not in pair and pair[0] != pair[1] for pair in zip(one, other, strict=True)):
+        return None
+    resource, change = (b if a == ANY else a for a, b in zip(one, other, strict=True))
+    return (resource, change) if ANY in {resource, change} or change in changes_of(resource) else None
 
 
 def _check_pattern(pattern: str) -> None:

@@ -1,6 +1,7 @@
 """Names on the bus: subjects, streams and buckets, all under one prefix."""
 
 import re
+import zlib
 from urllib.parse import unquote
 
 import msgspec
@@ -8,6 +9,7 @@ import msgspec
 from schemas.changes import Scope
 
 HEAD = "_head"  # cannot be a key: an underscore in a key is percent-encoded
+BEGINNING = 8  # characters of an event's id that tell where its attempts are kept
 LONGEST = 1024  # bytes of a token: a server closes the connection over a subject near 4 KiB
 _TOKEN = re.compile(r"[^A-Za-z0-9-]")
 
@@ -51,8 +53,19 @@ class Names(msgspec.Struct, frozen=True):
         return self._stream("_REPLAYS")
 
     @property
+    def attempts(self) -> str:
+        return self._stream("_ATTEMPTS")
+
+    @property
     def lanes_bucket(self) -> str:
         return f"{self.prefix}_lanes"
+
+    @property
+    def routes_bucket(self) -> str:
+        return f"{self.prefix}_routes"
+
+    def standing(self, route: str) -> str:
+        return f"$KV.{self.routes_bucket}.{route}"
 
     @property
     def tokens_bucket(self) -> str:
@@ -95,6 +108,11 @@ class Names(msgspec.Struct, frozen=True):
 
     def replay(self, route: str) -> str:
         return f"{self.prefix}.replay.{route}"
+
+    def attempt(self, route: str, event_id: str) -> str:
+        """One of 4096 subjects a route; the beginning of an id leads to the same one as the whole. `*`: of all routes."""
+        beginning = event_id[:BEGINNING].encode("utf-8", "surrogatepass")
+        return f"{self.prefix}.attempt.{route}.{zlib.crc32(beginning) & 0xFFF:03x}"
 
     def scope_of(self, subject: str) -> Scope:
         """The scope in a schedule, poll, snapshot or event subject. What a stranger wrote there is a scope of no vendor."""

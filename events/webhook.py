@@ -2,10 +2,13 @@
 
 It goes over aiohttp's connections, TLS and parser, without aiohttp's session: no redirect is followed, no cookie kept, no
 proxy asked and nothing unpacked, and what a session does for each request costs as much as the rest of a delivery.
+
+What `events.addresses` refuses is never dialled: the very address that a socket is opened for is checked, each time.
 """
 
 import asyncio
 import errno
+import socket
 import ssl
 import time
 from functools import lru_cache
@@ -14,10 +17,12 @@ from typing import Self
 
 import aiohttp
 import msgspec
+from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, RawResponseMessage, StreamWriter
 from yarl import URL
 
+from events.addresses import REFUSED, REFUSED_PRIVATE, refusal
 from events.routes import Format, Webhook
 from events.signing import Signer
 from schemas.envelope import CONTENT_TYPE
@@ -31,6 +36,7 @@ _ERRORS: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ClientConnectorDNSError, "host name not found"),
     (aiohttp.ServerDisconnectedError, "connection closed without an answer"),
     (aiohttp.ClientConnectorError, "connection failed"),
+    (aiohttp.InvalidURL, REFUSED),  # an address in an odd spelling
     (HttpProcessingError, "answer is not HTTP"),
     (aiohttp.ClientOSError, "connection lost"),
     (aiohttp.ClientConnectionResetError, "connection lost"),
@@ -77,24 +83,45 @@ class _Place:
         self.headers = self.request.headers
 
 
+def _socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    family, kind, protocol, _, _ = address
+    return socket.socket(family, kind, protocol)
+
+
 class WebhookSender:
     """Sends webhooks over connections it keeps. Open it with `async with`. `version` goes into the user agent.
 
     It opens as many at once as it is asked for: with a limit over all routes, one that hangs would hold up the others.
+    `resolver` (the system's, where none is given) tells the addresses of a name, and is closed with the sender;
+    `open_socket` makes the socket to dial an address that has passed the check.
     """
 
-    def __init__(self, *, version: str) -> None:
+    def __init__(
+        self,
+        *,
+        version: str,
+        resolver: AbstractResolver | None = None,
+        open_socket: aiohttp.SocketFactoryType = _socket,
+    ) -> None:
         self._agent = f"vendorwire/{version}"
+        self._resolver = resolver
+        self._open_socket = open_socket
 
     async def __aenter__(self) -> Self:
-        self._connector = _connector()
+        self._asked = self._resolver or aiohttp.DefaultResolver()
+        # By `allow_private`: a connection that one route may open must not serve another that may not.
+        self._connectors = {
+            each: _connector(self._asked, self._open_socket, allow_private=each) for each in (False, True)
+        }
         self._place = lru_cache(maxsize=1000)(_Place)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._connector.close()
+        for connector in self._connectors.values():
+            await connector.close()
+        await self._asked.close()
 
     async def send(
         self, target: Webhook, signer: Signer, body: bytes, *, event_id: str, attempt: int, timestamp: int
@@ -109,7 +136,8 @@ class WebhookSender:
             place = self._place(target.url)
             headers = self._headers(target, signer, body, event_id, attempt, timestamp)
             async with asyncio.timeout(target.timeout.total_seconds()):
-                connection = await self._connector.connect(place.request, traces=[], timeout=_NO_OTHER)
+                connector = self._connectors[target.allow_private]
+                connection = await connector.connect(place.request, traces=[], timeout=_NO_OTHER)
                 try:
                     reply, content = await _exchange(connection, place, headers, body)
                     status, retry_after = reply.code, reply.headers.get("retry-after")
@@ -144,9 +172,45 @@ def body_for(form: Format, event: bytes) -> bytes:
     return msgspec.json.encode(_Standard(read.type, read.time, read.data))
 
 
-def _connector() -> aiohttp.TCPConnector:
+class _AddressRefused(OSError):
+    """No address of a receiver may be dialled. The text says why."""
+
+
+class _Allowed(AbstractResolver):
+    """Answers with those addresses of a name that may be dialled, so that the others are not even tried."""
+
+    def __init__(self, resolver: AbstractResolver, *, allow_private: bool) -> None:
+        self._resolver = resolver
+        self._allow_private = allow_private
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        judged = [(each, refusal(each["host"], allow_private=self._allow_private)) for each in found]
+        if allowed := [each for each, why in judged if not why]:
+            return allowed
+        if not found:
+            raise OSError("a name without addresses")
+        reasons = {why for _, why in judged}
+        raise _AddressRefused(REFUSED_PRIVATE if REFUSED_PRIVATE in reasons else REFUSED)
+
+    async def close(self) -> None:
+        """The sender closes what this one asks."""
+
+
+def _connector(
+    resolver: AbstractResolver, open_socket: aiohttp.SocketFactoryType, *, allow_private: bool
+) -> aiohttp.TCPConnector:
+    def checked(address: aiohttp.AddrInfoType) -> socket.socket:
+        if why := refusal(str(address[4][0]), allow_private=allow_private):
+            raise _AddressRefused(why)
+        return open_socket(address)
+
     # Node and uvicorn hang up after 5 idle seconds: we do so first, rather than send into a closing connection.
-    return aiohttp.TCPConnector(limit=0, keepalive_timeout=4.0)
+    return aiohttp.TCPConnector(
+        limit=0, keepalive_timeout=4.0, resolver=_Allowed(resolver, allow_private=allow_private), socket_factory=checked
+    )
 
 
 _NO_OTHER = aiohttp.ClientTimeout()  # than the one over the whole attempt
@@ -198,6 +262,8 @@ def _told(error: Exception, target: Webhook) -> str:
         return f"timed out after {target.timeout.total_seconds():g} s"
     if isinstance(error, OSError) and error.errno == errno.ECONNREFUSED:
         return "connection refused"
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, _AddressRefused):
+        return str(error.os_error)
     for kind, words in _ERRORS:
         if isinstance(error, kind):
             return words

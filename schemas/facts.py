@@ -114,6 +114,14 @@ class Delivered(Fact, frozen=True, kw_only=True):
     lag: float | None = None  # seconds from the commit to the 2xx; only when delivered
 
 
+class RouteTurned(Fact, frozen=True, kw_only=True):
+    """A route began to rest (`open`), was stopped by its receiver (`stopped`), or delivers again (`closed`); `error` is why."""
+
+    route: str
+    circuit: str
+    error: str = ""
+
+
 class RouteState(Fact, frozen=True, kw_only=True):
     """A route's backlog and dead letters, as the server counts them."""
 

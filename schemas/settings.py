@@ -5,9 +5,9 @@
 
 import os
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -21,6 +21,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _REFERENCE = re.compile(r"\$\{([^}]*)\}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_Zoned = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Duration(timedelta):
@@ -39,6 +40,14 @@ class Duration(timedelta):
     @property
     def seconds_total(self) -> float:
         return self.total_seconds()
+
+
+def time_in(text: str) -> datetime | None:
+    """The instant that a text names as RFC 3339 does, with its zone; in UTC. None where it names none."""
+    try:
+        return msgspec.convert(text, _Zoned).astimezone(UTC)
+    except (msgspec.ValidationError, OverflowError):
+        return None
 
 
 class MissingReferenceError(ValueError):

@@ -1,53 +1,29 @@
 """The papers are true: their configurations load, their commands exist, their links lead somewhere, their Python runs."""
 
 import argparse
-import asyncio
 import json
 import re
 import shlex
-import time
 import tomllib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
-import nats
 import pytest
-from cloudevents.core.bindings.http import HTTPMessage, from_structured_event
-from cloudevents.core.formats.json import JSONFormat
 
 from agent.arguments import parser
 from agent.configfile import load
 from agent.metrics import Metrics
 from agent.starter import STARTER
 from connectors.octorate import Octorate
-from events.jetstream import streams
-from events.jetstream.connection import connect
-from events.jetstream.ledger import JetStreamLedger
-from events.jetstream.options import BusOptions
-from events.ledger import Head, Poll
-from events.signing import Signer, generate
-from events.subjects import Names
-from schemas.changes import COMMON, Change, Scope, changes_of, resources
-from schemas.envelope import decode, event_id
-from schemas.records import Booking, Property
+from events.signing import generate
+from schemas.changes import Scope
 from schemas.settings import Secret
-from tests.nats import start_nats
+from tests.papers import PAPERS, ROOT, blocks
 
-ROOT = Path(__file__).parent.parent
-PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-SUBSCRIBERS = ROOT / "docs" / "subscribers.md"
-NOW = datetime(2026, 5, 20, 8, 0, tzinfo=UTC)
 SCOPE = Scope("octorate", "hotel-roma", "property")
-
-
-def blocks(path: Path, language: str) -> list[str]:
-    """The fenced blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
 def configurations() -> Iterator[Any]:
@@ -123,105 +99,12 @@ def test_every_metric_is_explained_and_no_other() -> None:
     assert set(table) == exposed
 
 
-def test_every_event_is_in_the_catalogue_for_subscribers() -> None:
-    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]*)\|$", SUBSCRIBERS.read_text(encoding="utf-8"), re.MULTILINE)
-    listed = {resource: set(re.findall(r"`(\w+)`", changes)) for resource, changes in rows}
-    known = {resource: changes_of(resource) - set(COMMON) for resource in resources()}
-    assert {resource: listed.get(resource) for resource in known} == known
-
-
 def test_every_dependency_has_its_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["embedded"]]
     names = {re.split(r"[\[>=]", requirement)[0] for requirement in wanted}
     given = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `([a-z.-]+)`", given, re.MULTILINE)) == names
-
-
-def test_the_example_event_is_one_of_ours() -> None:
-    (text,) = blocks(SUBSCRIBERS, "json")
-    event = decode(text.encode())
-    assert event.id == event_id(Scope("octorate", "hotel-roma", "booking"), event.subject, event.version)
-    assert msgspec.convert(event.data["record"], Booking).id == event.subject
-
-
-def test_the_example_event_is_a_cloudevent_to_others() -> None:
-    (text,) = blocks(SUBSCRIBERS, "json")
-    headers = {"content-type": "application/cloudevents+json"}
-    event = from_structured_event(HTTPMessage(headers, text.encode()), JSONFormat())
-    assert (event.get_type(), event.get_subject()) == ("booking.confirmed", "92180839")
-
-
-def defined(path: Path, name: str) -> Any:
-    """What the Python blocks of a paper define under a name."""
-    found: dict[str, Any] = {}
-    for block in blocks(path, "python"):
-        if f"def {name}(" in block:
-            exec(compile(block, str(path), "exec"), found)
-    return found[name]
-
-
-@pytest.fixture(params=["event_in", "is_from_vendorwire"])
-def verifies(request: pytest.FixtureRequest) -> Callable[[bytes, dict[str, str], str], bool]:
-    """Each of the two ways to verify a signature, as one that says yes or no."""
-    function = defined(SUBSCRIBERS, request.param)
-    if request.param == "event_in":
-        return lambda body, headers, secret: function(body, headers, secret) is not None
-    return lambda body, headers, secret: function(body, headers, secret, time.time())
-
-
-def signed(body: bytes, *secrets: str, age: int = 0) -> dict[str, str]:
-    return Signer([Secret(secret) for secret in secrets]).headers("id-1", int(time.time()) - age, body)
-
-
-Verifies = Callable[[bytes, dict[str, str], str], bool]
-
-
-def test_what_we_signed_is_verified_as_shown(verifies: Verifies) -> None:
-    secret, other = generate(), generate()
-    assert verifies(b'{"a": 1}', signed(b'{"a": 1}', secret), secret)
-    assert verifies(b'{"a": 1}', signed(b'{"a": 1}', other, secret), secret)
-
-
-def test_what_is_forged_or_old_is_refused_as_shown(verifies: Verifies) -> None:
-    secret, body = generate(), b'{"a": 1}'
-    assert not verifies(body, signed(body, generate()), secret)
-    assert not verifies(b'{"a": 2}', signed(body, secret), secret)
-    assert not verifies(body, signed(body, secret, age=3600), secret)
-    assert not verifies(body, {}, secret)
-
-
-@pytest.mark.anyio
-async def test_state_and_then_events_are_read_as_shown(tmp_path: Path) -> None:
-    read = defined(SUBSCRIBERS, "state_then_events")
-    with start_nats(tmp_path) as server:
-        async with connect(BusOptions(urls=[server.url]), lambda _: None) as bus:
-            await bus.ready()
-            names = Names()
-            await streams.ensure(bus, names, replicas=1, max_bytes=None)
-            ledger = JetStreamLedger(bus, names, timedelta(days=30))
-            client = await nats.connect(server.url)
-            try:
-                await commit(ledger, "112 696", "Sample Palace")
-                told = read(client, str(SCOPE).replace("/", "."))
-                assert await next_of(told) == ("record", "112 696", "Sample Palace")
-                await commit(ledger, "200100", "Sample Wharf")
-                assert await next_of(told) == ("event", "200100", "Sample Wharf")
-                await told.aclose()
-            finally:
-                await client.close()
-
-
-async def commit(ledger: JetStreamLedger, key: str, name: str) -> None:
-    state = await ledger.load(SCOPE)
-    change = Change(key=key, version=1, verb="created", before=None, after=Property(id=key, name=name))
-    await ledger.commit(state, [change], Head(poll_id="poll-1", at=NOW), Poll("poll-1", NOW))
-
-
-async def next_of(told: AsyncIterator[tuple[str, str, Any]]) -> tuple[str, str, str]:
-    kind, key, value = await asyncio.wait_for(anext(told), 10)
-    record = value if kind == "record" else value["data"]["record"]
-    return kind, key, record["name"]
 
 
 def test_signing_in_goes_as_shown() -> None:

@@ -26,7 +26,7 @@ ALLOWED = {
         *("agent/consent.py", "agent/http.py", "agent/receiver.py"),
     ),
     "anyio": ("agent/*", "connectors/*", "events/*"),
-    "cryptography": ("agent/vault.py",),
+    "cryptography": ("agent/vault.py", "events/signing.py"),
     "httpx": ("connectors/*", "agent/signin.py", "agent/vendors.py"),
     "httpx_aiohttp": ("connectors/http.py",),
     "msgspec": ("agent/*", "connectors/*", "events/*", "schemas/*"),

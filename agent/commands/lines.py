@@ -30,26 +30,30 @@ def _told(event: CloudEvent) -> Iterator[str]:
     data = event.data if isinstance(event.data, dict) else {}
     changes = data.get("changes")
     if isinstance(changes, dict):
-        for name, sides in changes.items():
-            yield from _change(name, sides.get("before"), sides.get("after"))
+        yield from (f"{name} {before} → {after}" for name, before, after in changed(changes))
     elif isinstance(data.get("measurements"), list):
         yield counted(len(data["measurements"]), "measurement")
     elif isinstance(data.get("record"), dict):
-        yield from (f"{name} {short(value)}" for name, value in _telling(data["record"]))
+        yield from (f"{name} {short(value)}" for name, value in main_fields(data["record"]))
     if event.firstsync:
         yield "first sync"
     if event.replay:
         yield "replay"
 
 
-def _change(name: str, before: Any, after: Any) -> Iterator[str]:
-    """`status confirmed → cancelled`; of a structure only the parts that differ."""
+def changed(changes: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, str, str]]:
+    """What an event's `changes` name, one by one: field, before, after. Of a structure only the parts that differ."""
+    for name, sides in changes.items():
+        yield from _change(name, sides.get("before"), sides.get("after"))
+
+
+def _change(name: str, before: Any, after: Any) -> Iterator[tuple[str, str, str]]:
     if isinstance(before, dict) and isinstance(after, dict) and not (_is_money(before) or _is_money(after)):
         for part in dict.fromkeys([*before, *after]):
             if before.get(part) != after.get(part):
                 yield from _change(f"{name}.{part}", before.get(part), after.get(part))
     else:
-        yield f"{name} {short(before)} → {short(after)}"
+        yield name, short(before), short(after)
 
 
 def short(value: Any) -> str:
@@ -74,7 +78,7 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _telling(record: Mapping[str, Any], most: int = 3) -> list[tuple[str, Any]]:
+def main_fields(record: Mapping[str, Any], most: int = 3) -> list[tuple[str, Any]]:
     """The first few fields beside the id: a record's own struct puts what it cannot be without first."""
     plain = [(name, value) for name, value in record.items() if name != "id" and not isinstance(value, list)]
     return plain[:most]

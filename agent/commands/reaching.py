@@ -131,8 +131,13 @@ async def _streams(bus: Bus, config: Config) -> None:
     with anyio.move_on_after(WITHIN):
         while True:
             try:
+                settings = config.bus
                 await streams.ensure(
-                    bus, names(config.bus), replicas=config.bus.replicas, max_bytes=config.bus.max_bytes
+                    bus,
+                    names(settings),
+                    replicas=settings.replicas,
+                    max_bytes=settings.max_bytes,
+                    keep_events=settings.keep_events,
                 )
                 return
             except streams.NotYet:

@@ -114,14 +114,18 @@ class Asking:
             raise NobodyListens(f"nothing listens on {subject}")
         return answer
 
-    async def request_last(self, subjects: Sequence[str], data: bytes, timeout: float) -> Msg:
-        """Send the same to each subject; the answer to the last. Raises as `request` does."""
+    async def request_last(self, messages: Sequence[tuple[str, bytes]], timeout: float) -> Msg:
+        """Send messages (subject, data) all at once; the answer to the last. Raises as `request` does.
+
+        Whether the others were denied is not asked: who may publish the last may publish them.
+        """
         lines = []
-        for subject in subjects[:-1]:
-            self._refuse_denied(subject, replies=False)
+        for subject, data in messages[:-1]:
+            self._denied.discard(subject.lower())
             lines.append(b"PUB %b %d\r\n%b\r\n" % (subject.encode(), len(data), data))
         self._client.write_with_next(b"".join(lines))
-        return await self.request(subjects[-1], data, None, timeout)
+        subject, data = messages[-1]
+        return await self.request(subject, data, None, timeout)
 
     async def request_many(self, subject: str, data: bytes, timeout: float) -> list[tuple[dict[str, str], bytes]]:
         """The answers to a batched direct get, up to its end mark. `timeout` is the longest silence."""

@@ -100,7 +100,7 @@ class Bus:
 
     async def request_last(self, subjects: Sequence[str], data: bytes) -> None:
         """Send the same to each subject, all at once, and wait for the last one's answer only."""
-        await self._ask().request_last(subjects, data, TIMEOUT)
+        await self._ask().request_last([(subject, data) for subject in subjects], TIMEOUT)
 
     async def api(self, suffix: str, body: Mapping[str, Any] | None = None, timeout: float = TIMEOUT) -> dict[str, Any]:
         """JetStream's answer to `$JS.API.<suffix>`. Raises ApiError where it refuses."""
@@ -111,6 +111,13 @@ class Bus:
     ) -> int:
         """Store a message in the stream that takes its subject; its sequence there. Raises ApiError where refused."""
         return accepted((await self.request(subject, data, headers, timeout)).data)
+
+    async def publish_many(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        """Store messages (subject, data) in one stream, sent all at once; waits for the answer to the last one only.
+
+        That answer comes after the stream has handled those before it. Raises ApiError where the last is refused.
+        """
+        accepted((await self._ask().request_last(messages, TIMEOUT)).data)
 
     async def publish_batch(
         self,

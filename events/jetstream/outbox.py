@@ -2,9 +2,9 @@
 
 import hashlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import msgspec
 
@@ -12,8 +12,10 @@ from events.jetstream.connection import Bus
 from events.jetstream.errors import ApiError
 from events.jetstream.ledger import KEY
 from events.jetstream.pull import Message, Puller, pulling
-from events.jetstream.read import BATCH, held
+from events.jetstream.read import BATCH, first_since, held
+from events.routes import ALL, NOW, Begin
 from events.subjects import Names
+from schemas import envelope
 
 GROUP = "agents"
 TAKE_OVER = 5.0  # seconds of silence after which another agent takes a route over
@@ -29,6 +31,11 @@ REASON, ATTEMPTS, STATUS, EVENT_ID, FAILED_AT = (
     "Vendorwire-Failed-At",
 )
 _NANO = 1_000_000_000
+_ONE_AT_A_TIME = {
+    "priority_policy": "pinned_client",
+    "priority_groups": [GROUP],
+    "priority_timeout": int(TAKE_OVER * _NANO),
+}
 
 
 class SavedLane(msgspec.Struct, frozen=True):
@@ -69,20 +76,23 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RouteQueue:
-    """One route's side of the bus. `ack_wait` in seconds: longer than any attempt may take."""
+    """One route's side of the bus. `ack_wait` in seconds: longer than any attempt may take. `begin`: where it begins if new."""
 
-    def __init__(self, bus: Bus, names: Names, route: str, filters: Sequence[str], ack_wait: float) -> None:
+    def __init__(
+        self, bus: Bus, names: Names, route: str, filters: Sequence[str], ack_wait: float, begin: Begin = NOW
+    ) -> None:
         self._bus = bus
         self._names = names
         self._route = route
         self._filters = list(filters)
         self.ack_wait = ack_wait
+        self._begin = begin
         self.consumer = f"route-{route}"
         self._settled_up_to = 0  # as last seen: a consumer deleted under us is made again from there
         self._stream_made = ""  # when, as the server says: sequences of another stream mean nothing
 
     async def ensure(self) -> None:
-        """The route's consumers as they must be. A new route starts with the events that come from now on.
+        """The route's consumers as they must be. A new route starts where it is told to begin.
 
         One that was deleted while this agent worked it goes on where it was, as far as that is known. With a stream made
         anew under us, it starts with the first event there.
@@ -95,12 +105,10 @@ class RouteQueue:
             "ack_wait": int(self.ack_wait * _NANO),
             "max_deliver": -1,
             "max_ack_pending": OUTSTANDING,
-            **self._start(stream["created"], stream["state"]["last_seq"]),
-            "priority_policy": "pinned_client",
-            "priority_groups": [GROUP],
-            "priority_timeout": int(TAKE_OVER * _NANO),
+            **_ONE_AT_A_TIME,
         }
-        await self._ensure(self._names.ledger, self.consumer, wanted)
+        start = partial(self._start, stream["created"], stream["state"]["last_seq"])
+        await self._ensure(self._names.ledger, self.consumer, wanted, start)
         if stream["created"] != self._stream_made:
             self._stream_made, self._settled_up_to = stream["created"], 0
         replays = {
@@ -110,9 +118,9 @@ class RouteQueue:
             "ack_wait": int(self.ack_wait * _NANO),
             "max_deliver": -1,
             "max_ack_pending": OUTSTANDING,
-            "deliver_policy": "all",
+            **_ONE_AT_A_TIME,
         }
-        await self._ensure(self._names.replays, self.consumer, replays)
+        await self._ensure(self._names.replays, self.consumer, replays, _from_the_first)
 
     async def backlog(self) -> Backlog:
         """How much there is to deliver."""
@@ -134,9 +142,15 @@ class RouteQueue:
 
     @asynccontextmanager
     async def replays(self) -> AsyncIterator[Puller]:
-        """What was asked to be delivered again."""
-        async with pulling(self._bus, self._names.replays, self.consumer) as puller:
+        """What was asked to be delivered again, while this agent is the one that takes it."""
+        async with pulling(self._bus, self._names.replays, self.consumer, GROUP) as puller:
             yield puller
+
+    async def worker(self) -> str | None:
+        """The pin of the client that the server has chosen for the route's events; None where it has chosen none."""
+        info = await self._bus.api(f"CONSUMER.INFO.{self._names.ledger}.{self.consumer}")
+        groups: list[dict[str, str]] = info.get("priority_groups") or []
+        return next((each.get("pinned_client_id") for each in groups if each.get("group") == GROUP), None)
 
     async def in_doubt(self) -> list[tuple[str, int]]:
         """Record and sequence of every event that may be in another worker's hand: handed out, perhaps not settled."""
@@ -191,36 +205,43 @@ class RouteQueue:
         }
         await self._bus.publish(self._names.dead_letter(letter.route), letter.event, headers)
 
-    def _start(self, stream_made: str, last: int) -> dict[str, object]:
+    async def _start(self, stream_made: str, last: int) -> dict[str, object]:
         """Where a consumer starts that is not there yet. One made beyond the stream's end would skip what comes."""
         if self._stream_made not in {"", stream_made}:
-            return {"deliver_policy": "all"}
+            return await _from_the_first()
         if 0 < self._settled_up_to <= last:
             return {"deliver_policy": "by_start_sequence", "opt_start_seq": self._settled_up_to + 1}
-        return {"deliver_policy": "new"}
+        if (since := self._begin.since) is not None:
+            first = await first_since(self._bus, self._names.ledger, since)
+            return {"deliver_policy": "by_start_sequence", "opt_start_seq": first}
+        return await _from_the_first() if self._begin == ALL else {"deliver_policy": "new"}
 
     @property
     def _lane_prefix(self) -> str:
         return f"$KV.{self._names.lanes_bucket}.{self._route}"
 
-    async def _ensure(self, stream: str, name: str, wanted: Mapping[str, object]) -> None:
+    async def _ensure(
+        self,
+        stream: str,
+        name: str,
+        wanted: Mapping[str, object],
+        start: Callable[[], Awaitable[Mapping[str, object]]],
+    ) -> None:
+        """Make the consumer, which starts where `start` says; or mend it: where it began is never changed."""
         try:
             present = (await self._bus.api(f"CONSUMER.INFO.{stream}.{name}"))["config"]
         except ApiError as error:
             if error.err_code != CONSUMER_NOT_FOUND:
                 raise
             present = None
-        if present is not None and all(
-            present.get(key) == value for key, value in wanted.items() if key not in _STARTS
-        ):
+        if present is not None and all(present.get(key) == value for key, value in wanted.items()):
             return
-        config = dict(wanted)
-        if present is not None:
-            config = {**present, **{key: value for key, value in wanted.items() if key not in _STARTS}}
+        config = {**(await start() if present is None else present), **wanted}
         await self._bus.api(f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config})
 
 
-_STARTS = ("deliver_policy", "opt_start_seq", "opt_start_time")  # where a consumer began is never changed
+async def _from_the_first() -> dict[str, object]:
+    return {"deliver_policy": "all"}
 
 
 def record_of(message: Message, names: Names) -> str:
@@ -233,24 +254,41 @@ def _scope_of(names: Names, subject: str) -> str:
     return str(names.scope_of(subject))
 
 
-async def dead_letters(bus: Bus, names: Names, route: str | None = None) -> AsyncGenerator[DeadLetter, None]:
-    """The dead letters of one route, or of all, oldest first."""
+async def dead_letters(
+    bus: Bus, names: Names, route: str | None = None, *, with_events: bool = True
+) -> AsyncGenerator[DeadLetter, None]:
+    """The dead letters of one route, or of all, oldest first; none that comes meanwhile. `with_events`: else without theirs."""
     subject = names.dead_letter(route) if route else names.dead_letter("*")
-    info = await bus.api(f"STREAM.INFO.{names.dead}", {"subjects_filter": subject})
-    if not info["state"].get("subjects"):
-        return
-    async for message in held(bus, names.dead, [subject], every=True):
-        yield DeadLetter(
-            route=message.subject.rpartition(".")[2],
-            event=message.data,
-            event_id=message.headers.get(EVENT_ID, ""),
-            reason=message.headers.get(REASON, ""),
-            attempts=int(message.headers.get(ATTEMPTS, "0")),
-            status=message.headers.get(STATUS, ""),
-            failed_at=float(message.headers.get(FAILED_AT, "0")),
-            record=message.headers.get(KEY, ""),
-            sequence=message.sequence,
-        )
+    last = (await bus.api(f"STREAM.INFO.{names.dead}"))["state"]["last_seq"]
+    given = held(bus, names.dead, [subject], every=True, headers_only=not with_events)
+    async with aclosing(given) as messages:
+        async for message in messages:
+            if message.sequence > last:
+                return
+            yield _letter(message)
+
+
+def _letter(message: Message) -> DeadLetter:
+    return DeadLetter(
+        route=message.subject.rpartition(".")[2],
+        event=message.data,
+        event_id=message.headers.get(EVENT_ID, ""),
+        reason=message.headers.get(REASON, ""),
+        attempts=int(_number(message.headers.get(ATTEMPTS, ""))),
+        status=message.headers.get(STATUS, ""),
+        failed_at=_number(message.headers.get(FAILED_AT, "")) or message.published_at,
+        record=message.headers.get(KEY, ""),
+        sequence=message.sequence,
+    )
+
+
+def _number(text: str) -> float:
+    """What a stranger puts there may be anything."""
+    try:
+        number = float(text)
+    except ValueError:
+        return 0.0
+    return number if 0 <= number < 1e11 else 0.0
 
 
 async def dead_count(bus: Bus, names: Names) -> dict[str, int]:
@@ -262,9 +300,19 @@ async def dead_count(bus: Bus, names: Names) -> dict[str, int]:
 
 async def replay(bus: Bus, names: Names, letter: DeadLetter) -> None:
     """Hand a dead letter to its route again, then take it off the dead letters."""
-    headers = {"Nats-Msg-Id": f"{letter.sequence}/{letter.event_id}/{time.time_ns()}", KEY: letter.record}
+    record = _record_in(letter.event) or letter.record
+    headers = {"Nats-Msg-Id": f"{letter.sequence}/{letter.event_id}/{time.time_ns()}", KEY: record}
     await bus.publish(names.replay(letter.route), letter.event, headers)
     await drop(bus, names, letter)
+
+
+def _record_in(event: bytes) -> str:
+    """Which record the bytes of an event say they are about; nothing where they are none."""
+    try:
+        told = envelope.decode_sealed(event)
+    except (ValueError, RecursionError):
+        return ""
+    return f"{told.vendor}/{told.account}/{told.type.partition('.')[0]}/{told.subject}"
 
 
 async def drop(bus: Bus, names: Names, letter: DeadLetter) -> None:

@@ -1,5 +1,7 @@
 """The streams, as they must be: created with safe settings, brought in step on every start."""
 
+from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from events.jetstream.connection import Bus
@@ -7,6 +9,9 @@ from events.jetstream.errors import ApiError, BusRefused, BusUnavailable
 from events.subjects import Names
 
 STREAM_NOT_FOUND = 10059
+KEEP_EVENTS = timedelta(days=30)
+REMEMBERED = timedelta(minutes=2)  # for which a stream knows a message's id again; never longer than it keeps it
+BURIED = timedelta(days=1)  # the same for dead letters: an agent may die before it says that the event is done
 PASSING = 500  # codes from here on are the server's own trouble: no leader yet, still recovering
 
 
@@ -57,6 +62,7 @@ def dead(names: Names, replicas: int) -> dict[str, Any]:
         "storage": "file",
         "num_replicas": replicas,
         "discard": "new",
+        "duplicate_window": _nanoseconds(BURIED),
         "allow_direct": True,
     }
 
@@ -70,6 +76,27 @@ def replays(names: Names, replicas: int) -> dict[str, Any]:
         "storage": "file",
         "num_replicas": replicas,
         "discard": "new",
+        "allow_direct": True,
+    }
+
+
+def attempts(names: Names, replicas: int, keep: timedelta) -> dict[str, Any]:
+    """What became of each attempt to deliver an event, for as long as events are kept.
+
+    A server that syncs every write would sync each of them, at the cost of a delivery. So it is not asked to, where it has
+    a way: a server that is killed may forget the attempts of its last moment.
+    """
+    unsynced = {"persist_mode": "async"} if replicas == 1 else {}
+    return {
+        **unsynced,
+        "name": names.attempts,
+        "subjects": [f"{names.prefix}.attempt.*.*"],
+        "retention": "limits",
+        "storage": "file",
+        "num_replicas": replicas,
+        "discard": "old",
+        "max_age": _nanoseconds(keep),
+        "duplicate_window": _nanoseconds(min(keep, REMEMBERED)),
         "allow_direct": True,
     }
 
@@ -91,6 +118,21 @@ def lanes(names: Names, replicas: int) -> dict[str, Any]:
     }
 
 
+def routes(names: Names, replicas: int) -> dict[str, Any]:
+    """The key-value bucket of how each route stands: whether it rests, when it last delivered."""
+    return {
+        "name": f"KV_{names.routes_bucket}",
+        "subjects": [f"$KV.{names.routes_bucket}.>"],
+        "retention": "limits",
+        "storage": "file",
+        "num_replicas": replicas,
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+        "allow_rollup_hdrs": True,
+        "allow_direct": True,
+    }
+
+
 def tokens(names: Names, replicas: int) -> dict[str, Any]:
     """The key-value bucket of the accounts' tokens, encrypted, and of the claims to sign in, which are deleted one by one."""
     return {
@@ -106,7 +148,9 @@ def tokens(names: Names, replicas: int) -> dict[str, Any]:
     }
 
 
-async def ensure(bus: Bus, names: Names, *, replicas: int, max_bytes: int | None) -> list[str]:
+async def ensure(
+    bus: Bus, names: Names, *, replicas: int, max_bytes: int | None, keep_events: timedelta = KEEP_EVENTS
+) -> list[str]:
     """Create what is missing, mend what differs; the names of the streams created.
 
     Raises BusRefused with what to do where the server does not allow it, NotYet where it cannot at this moment.
@@ -117,7 +161,9 @@ async def ensure(bus: Bus, names: Names, *, replicas: int, max_bytes: int | None
         polls(names, replicas),
         dead(names, replicas),
         replays(names, replicas),
+        attempts(names, replicas, keep_events),
         lanes(names, replicas),
+        routes(names, replicas),
         tokens(names, replicas),
     ]
     for config in wanted:
@@ -144,6 +190,17 @@ async def _ensure(bus: Bus, config: dict[str, Any]) -> bool:
             raise
         await bus.api(f"STREAM.CREATE.{name}", config)
         return True
-    if any(present.get(key) != value for key, value in config.items()):
-        await bus.api(f"STREAM.UPDATE.{name}", {**present, **config})
+    wanted = _mended(config, present)
+    if any(present.get(key) != value for key, value in wanted.items()):
+        await bus.api(f"STREAM.UPDATE.{name}", {**present, **wanted})
     return False
+
+
+def _mended(config: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:
+    """What a stream that is there must be. It persists as it was made to, and asynchronously only without replicas."""
+    wanted = {key: value for key, value in config.items() if key != "persist_mode"}
+    return wanted | ({"num_replicas": 1} if present.get("persist_mode") == "async" else {})
+
+
+def _nanoseconds(span: timedelta) -> int:
+    return span // timedelta(microseconds=1) * 1000

@@ -29,9 +29,13 @@ COMMANDS = [
     "snapshot",
     "deletes",
     "dead",
+    "replay",
     "routes",
+    "resume",
+    "explain",
     "sandbox",
     "schema",
+    "secret",
 ]
 ACTIONS = [("dead", action) for action in ("list", "show", "replay", "drop")] + [
     ("deletes", action) for action in ("list", "approve")

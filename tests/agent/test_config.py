@@ -64,6 +64,26 @@ def webhook(text: str) -> str:
     )
 
 
+def to(url: str, more: str = "") -> str:
+    return webhook(more).replace("https://crm.example.com", url)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:9000/", "http://localhost/", "http://[fd00::1]/", "http://10.0.0.1/"]
+)
+def test_a_private_receiver_is_taken_where_that_is_allowed(file: Path, url: str) -> None:
+    (crm,) = read(file, to(url, "allow_private: true")).routes
+
+    assert crm.webhook
+    assert crm.webhook.url == url
+
+
+def test_of_a_private_receiver_nothing_is_said_where_allow_private_cannot_be_read(file: Path) -> None:
+    assert [path for _, path, _ in faults(file, to("http://127.0.0.1:9000/", "allow_private: maybe"))] == [
+        "routes[0].webhook.allow_private"
+    ]
+
+
 def test_the_starter_is_valid_as_it_stands(file: Path) -> None:
     config = read(file, STARTER)
 
@@ -77,7 +97,7 @@ def test_the_starter_is_valid_as_it_stands(file: Path) -> None:
 
 def test_the_starter_mentions_every_key_there_is() -> None:
     sections = [Config, Bus, Tls, Http, Defaults, Octorate, Budget, Deletes, Route, Webhook]
-    keys = [key for section in sections for key in section.__struct_fields__]
+    keys = [key for section in sections for key in section.__struct_encode_fields__]
 
     assert [key for key in keys if f"{key}:" not in STARTER] == []
 
@@ -226,12 +246,25 @@ BAD = [
     (route("events: [crm], subject: a.b"), 4, "routes[0].events[0]", "'crm' is not <resource>.<change>"),
     (route("events: [booking.*], subject: a.b, vendors: [crm]"), 4, "routes[0].vendors[0]", "no vendor 'crm'"),
     (route("events: [booking.*]"), 4, "routes[0]", "either a webhook or a subject"),
+    (route("events: [booking.*], subject: a.b, from: then"), 4, "routes[0].from", "'then' is not where a"),
+    (route("events: [booking.*], subject: a.b, from: 2026-05-20"), 4, "routes[0].from", "write now, all, or"),
+    (route("events: [booking.*], subject: a.b, from: 5"), 4, "routes[0].from", "5 is not where a route can begin"),
+    (route("events: [booking.*], subject: a.b, from: 2999-05-20T08:00:00Z"), 4, "routes[0].from", "lies ahead"),
+    (route("events: [booking.*], subject: a.b, order: vendor"), 4, "routes[0].order", "must be record or none"),
     (webhook("headers: {Host: gamma}"), 4, "routes[0].webhook.headers.Host", "is ours to set"),
     (webhook("timeout: 99999999999d"), 4, "routes[0].webhook.timeout", "is too long"),
     (webhook("").replace('"${CRM_SECRET}"', '[" "]'), 4, "routes[0].webhook.secret[0]", "must not be blank"),
     (webhook("").replace('"${CRM_SECRET}"', "[]"), 4, "routes[0].webhook.secret", "needs at least one secret"),
     (webhook("retries: [1s, 2]"), 4, "routes[0].webhook.retries[1]", "2 is not a duration"),
     (webhook("").replace("${CRM_SECRET}", "abcdef"), 4, "routes[0].webhook.secret", "starts with whsec_"),
+    (to("http://127.0.0.1:9000/"), 4, "routes[0].webhook.url", "set allow_private: true"),
+    (to("http://[::ffff:10.0.0.1]/"), 4, "routes[0].webhook.url", "set allow_private: true"),
+    (to("https://localhost/"), 4, "routes[0].webhook.url", "set allow_private: true"),
+    (to("https://crm.localhost/", "allow_private: false"), 4, "routes[0].webhook.url", "set allow_private: true"),
+    (to("http://169.254.169.254/"), 4, "routes[0].webhook.url", "no webhook may reach"),
+    (to("http://[fe80::1]/", "allow_private: true"), 4, "routes[0].webhook.url", "no webhook may reach"),
+    (to("http://127.1/", "allow_private: true"), 4, "routes[0].webhook.url", "odd spelling"),
+    (to("http://2130706433/"), 4, "routes[0].webhook.url", "odd spelling"),
 ]
 
 

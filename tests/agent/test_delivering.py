@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from nats.aio.msg import Msg
 
-from agent import configfile
+from agent import burying, configfile
 from agent.config import Config
 from connectors.sandbox.octorate import OctorateSandbox
 from connectors.sandbox.serve import serve
@@ -192,6 +192,29 @@ async def test_what_fails_to_the_end_is_a_dead_letter_and_the_record_goes_on(tmp
         assert (letter.route, letter.reason, letter.attempts, letter.status) == ("crm", "answered 422", 3, "422")
         assert letter.event_id == receiver.got[0].id
         assert letter.record == f"octorate/hotel/booking/{KEY}"
+
+
+async def test_an_event_waits_where_there_is_no_room_for_its_dead_letter(
+    tmp_path: Path, nats: NatsServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(burying, "NO_GRAVE", 0.3)
+    sandbox = hotel()
+    async with serve(sandbox) as vendor, receiving() as receiver, reading(nats.url) as bus:
+        receiver.answer = lambda got: web.Response(status=500 if got.version == 2 else 200)
+        route = webhook("crm", receiver.url, retries=[])
+        async with inside(configured(tmp_path, nats, vendor, route)):
+            stream = (await bus.api(f"STREAM.INFO.{NAMES.dead}"))["config"]
+            await bus.publish(NAMES.dead_letter("old"), b"full")
+            await bus.api(f"STREAM.UPDATE.{NAMES.dead}", {**stream, "max_msgs": 1})
+            change(sandbox)
+            await until(partial(has_got, receiver, 2))
+            change(sandbox)
+            assert {got.version for got in receiver.of(KEY)} == {2}
+            await bus.api(f"STREAM.UPDATE.{NAMES.dead}", {**stream, "max_msgs": -1})
+            await until(lambda: receiver.of(KEY)[-1].version == 3)
+    assert [letter.reason for letter in await letters(nats) if letter.route == "crm"] == ["answered 500"]
+    warned = [record.getMessage() for record in caplog.records if "dead letter cannot be stored" in record.getMessage()]
+    assert len(warned) == 1
 
 
 async def test_what_is_no_event_is_a_dead_letter_and_the_others_go_on(tmp_path: Path, nats: NatsServer) -> None:

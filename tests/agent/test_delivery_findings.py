@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import anyio
 import pytest
 from aiohttp import web
 
@@ -131,39 +130,6 @@ async def test_an_agent_that_only_polls_keeps_the_events_for_one_that_delivers(
             assert told
             async with agent(file, "router.log", "--roles", "route"):
                 await until(partial(has_got, receiver, len(told)))
-
-
-async def test_a_receiver_that_is_gone_is_asked_once_after_a_restart_and_a_rest_is_no_attempt(
-    tmp_path: Path, nats: NatsServer
-) -> None:
-    sandbox = hotel(seed=12)
-    keys = [key for key, each in sandbox.reservations.items() if each["status"] != "CANCELLED"][:8]
-    async with serve(sandbox) as vendor, receiving() as receiver, reading(nats.url) as bus:
-        receiver.answer = lambda _: web.Response(status=410)
-        file = write_config(
-            tmp_path,
-            bus={"url": nats.url},
-            accounts=[octorate("hotel", vendor)],
-            routes=[webhook("crm", receiver.url, retries=["1m"])],
-        )
-
-        async def pending() -> bool:
-            info = await bus.api(f"CONSUMER.INFO.{NAMES.ledger}.route-crm")
-            return bool(info["num_pending"] + info["num_ack_pending"] == len(keys))
-
-        async with agent(file, "poller.log", "--roles", "poll") as poller:
-            await synced(poller)
-            for key in keys:
-                change(sandbox, key)
-            await until(pending)
-        for times in (1, 2):
-            async with agent(file, f"{times}.log", "--roles", "route") as process:
-                await until(partial(has_got, receiver, times))
-                await anyio.sleep(1)
-                await process.end()
-            assert len(receiver.got) == times
-        assert [got.attempt for got in receiver.got] == [1, 1]
-        assert await pending()
 
 
 def permitting(denied: str) -> str:

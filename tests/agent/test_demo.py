@@ -241,6 +241,10 @@ def test_the_receiver_and_the_reference_library_agree() -> None:
         {"webhook-id": "e2"},
         {"webhook-timestamp": str(NOW - 1)},
         {"webhook-timestamp": "now"},
+        {"webhook-timestamp": "9" * 5000},
+        {"webhook-timestamp": "１"},
+        {"webhook-id": "\udcff"},
+        {"webhook-signature": "v1,é"},
     ],
     ids=str,
 )

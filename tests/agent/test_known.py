@@ -220,6 +220,23 @@ async def test_what_is_known_is_not_decoded_again() -> None:
     assert splits == [SIZE]
 
 
+async def test_pages_become_known_where_their_changes_take_several_commits() -> None:
+    site, clock, pages = Site(), Clock(), 600
+    site.items = [booking(key) for key in range(pages * SIZE - 1)]
+    hotel = account(site, clock, Counting)
+    await hotel.poll()
+    assert isinstance(hotel.connector, Counting)
+    splits = hotel.connector.splits
+    splits.clear()
+    assert (await hotel.poll()).outcome is PollOutcome.UNCHANGED
+    assert splits == []
+    site.items[::SIZE] = [booking(key, guest="B. Guest") for key in range(0, pages * SIZE, SIZE)]
+    assert (await hotel.poll()).changes == pages
+    assert len(splits) == pages
+    assert (await hotel.poll()).outcome is PollOutcome.UNCHANGED
+    assert len(splits) == pages
+
+
 async def test_an_agent_that_was_overtaken_does_not_believe_its_memory() -> None:
     """Another agent stored a change; the vendor has taken it back since. The bytes are those that this agent remembers."""
     site, clock = Site(), Clock()

@@ -26,6 +26,7 @@ from schemas.facts import (
     Published,
     Quarantined,
     RouteState,
+    RouteTurned,
     Scheduled,
     TokenState,
 )
@@ -362,10 +363,11 @@ def test_a_receiver_that_refuses_is_told_once_until_it_takes_events_again(caplog
 
 
 def test_a_circuit_is_told_when_it_opens_and_closes(caplog: pytest.LogCaptureFixture) -> None:
-    opened, closed = (RouteState(route="crm", pending=9, dead=0, circuit_open=is_open) for is_open in (True, False))
-    assert lines(caplog, closed, opened, opened, closed, closed) == [
-        "WARNING route rests: its circuit is open",
-        "INFO route tries again: its circuit is closed",
+    opened, stopped, closed = (RouteTurned(route="crm", circuit=each) for each in ("open", "stopped", "closed"))
+    assert lines(caplog, opened, closed, stopped) == [
+        "WARNING route rests: its receiver keeps failing, and is tried now and then",
+        "INFO route delivers again, and catches up",
+        "ERROR route stopped: its receiver is gone for good; `vendorwire resume crm` starts it again",
     ]
 
 

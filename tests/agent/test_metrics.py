@@ -19,6 +19,7 @@ from schemas.facts import (
     Published,
     Quarantined,
     RouteState,
+    RouteTurned,
     Scheduled,
     TokenState,
     VendorAnswered,
@@ -48,6 +49,7 @@ ONE_OF_EACH: list[Fact] = [
         lag=0.4,
     ),
     RouteState(route="crm", pending=7, dead=2, circuit_open=True),
+    RouteTurned(route="crm", circuit="open", error="answered 500"),
     BusState(connected=True),
 ]
 

@@ -19,6 +19,7 @@ from agent.room import Room
 from agent.settling import Settler
 from agent.slots import Slots
 from events.jetstream import streams
+from events.jetstream.attempts import Attempts
 from events.jetstream.connection import Bus, connect
 from events.jetstream.ledger import KEY
 from events.jetstream.options import BusOptions
@@ -80,6 +81,7 @@ async def working(bus: Bus, receiver: Receiver, concurrency: int) -> AsyncIterat
             Pulse(time.monotonic),
             facts.append,
             random.Random(1),
+            Attempts(bus, NAMES),
         )
         tasks.start_soon(worker.run)
         yield queue, facts

@@ -1,5 +1,7 @@
 """Routes as configured, and the filters made from them."""
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -7,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from events.routes import ANY, Route, Secrets, Webhook, decode_hook, filters
+from events.routes import ANY, Begin, Route, Secrets, Webhook, decode_hook, filters
 from schemas.changes import ACCOUNT_CHANGES, CATALOGUE, changes_of, resources
 from schemas.settings import Secret
 
@@ -78,6 +80,47 @@ def test_what_a_webhook_need_not_say_has_its_default() -> None:
         86400,
         86400,
     ]
+
+
+def begins(text: object) -> Route:
+    told = {"name": "crm", "events": ["booking.*"], "subject": "ops.alerts", "from": text}
+    return msgspec.convert(told, Route, dec_hook=decode_hook)
+
+
+def test_a_route_begins_now_unless_it_says_all_or_a_time() -> None:
+    assert route("booking.*").from_ == Begin("now")
+    assert [begins(text).from_.since for text in ("now", "all")] == [None, None]
+    assert begins("2026-05-20T08:00:00.5+02:00").from_.since == datetime(2026, 5, 20, 6, 0, 0, 500_000, UTC)
+
+
+@pytest.mark.parametrize("text", ["", "then", "2026-05-20", "2026-05-20T08:00:00", "1h", "2026-02-30T08:00:00Z", 5])
+def test_a_route_that_begins_at_no_time_is_refused(text: object) -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"is not where a route can begin: .* - at `\$\.from`"):
+        begins(text)
+
+
+def test_a_route_cannot_begin_in_the_future() -> None:
+    now = datetime(2026, 5, 20, 8, tzinfo=UTC)
+    assert Begin.parse("2026-05-20T08:00:00Z", now).since == now
+    with pytest.raises(ValueError, match="lies ahead"):
+        Begin.parse("2026-05-20T08:00:01Z", now)
+
+
+def test_a_routes_order_is_that_of_its_records_or_none() -> None:
+    assert route("booking.*").order == "record"
+    with pytest.raises(msgspec.ValidationError, match="Invalid enum value 'vendor'"):
+        msgspec.convert({"name": "a", "events": ["*.*"], "subject": "a", "order": "vendor"}, Route)
+
+
+def test_a_narrowed_route_has_only_what_both_say() -> None:
+    whole = route("booking.*", "*.deleted", accounts=("rome",))
+    narrowed = whole.narrowed(["*.cancelled", "property.*"])
+    assert narrowed.events == ("booking.cancelled", "property.deleted")
+    assert narrowed.accounts == ("rome",)
+    with pytest.raises(ValueError, match=r"the route crm has none of these; it has booking\.\*, \*\.deleted"):
+        whole.narrowed(["property.created"])
+    with pytest.raises(ValueError, match="no change 'canceled'"):
+        whole.narrowed(["booking.canceled"])
 
 
 def test_an_unknown_key_is_refused_with_its_path() -> None:
@@ -307,3 +350,15 @@ def test_filters_never_overlap_and_say_exactly_what_the_patterns_say(
     everything = {f"vw.event.{vendor}.{account}.{what}.{change}" for vendor, account, what, change in EVERY_EVENT}
     assert {subject for subject in everything if any(matches(each, subject) for each in made)} == wanted
     assert not [(a, b) for place, a in enumerate(made) for b in made[place + 1 :] if overlap(a, b)]
+
+
+@given(st.lists(patterns, min_size=1, max_size=4), st.lists(patterns, min_size=1, max_size=4))
+def test_a_narrowed_route_matches_what_both_match(events: list[str], others: list[str]) -> None:
+    kinds = {f"{resource}.{change}" for _, _, resource, change in EVERY_EVENT}
+
+    def matched(some: Sequence[str]) -> set[str]:
+        return {kind for kind in kinds if any(matches(pattern, kind) for pattern in some)}
+
+    wanted = matched(events) & matched(others)
+    assume(wanted)
+    assert matched(route(*events).narrowed(others).events) == wanted

@@ -1,0 +1,80 @@
+"""A route's circuit as its worker uses it: what it comes to is kept on the bus, and a person's word is heard there."""
+
+import time
+from collections.abc import Callable
+
+from events.circuit import Circuit, Position
+from events.jetstream.standings import Standings
+from schemas.facts import Fact, RouteTurned
+
+KEEP_EVERY = 5.0  # seconds between two times that a route's last success or failure is kept
+
+
+class Resting:
+    """Whether one route rests. `target` tells its receiver from another. Its methods that wait raise BusError."""
+
+    def __init__(
+        self,
+        route: str,
+        target: str,
+        standings: Standings,
+        tell: Callable[[Fact], None],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._route = route
+        self._standings = standings
+        self._tell = tell
+        self._clock = clock
+        self._circuit = Circuit(target)
+        self._kept = self._circuit.standing
+        self._kept_at = float("-inf")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether nothing may be sent."""
+        return self._circuit.rests(self._clock())
+
+    @property
+    def rate(self) -> float | None:
+        """Deliveries a second while the route catches up; None for no limit."""
+        return self._circuit.rate(self._clock())
+
+    async def load(self) -> None:
+        """Learn how the route stands: another agent may have worked it, a person may have resumed it."""
+        standing = await self._standings.read(self._route)
+        if standing is not None and standing != self._kept:
+            self._circuit.restore(standing)
+            self._kept = standing
+
+    async def keep(self) -> None:
+        """Have what is new known to all, now and then."""
+        if self._circuit.standing != self._kept and self._clock() >= self._kept_at + KEEP_EVERY:
+            await self._keep()
+
+    async def succeeded(self) -> None:
+        """An event was delivered."""
+        if self._circuit.succeeded(self._clock()):
+            await self._turned()
+
+    async def failed(self, seconds: float, error: str, asked: float | None) -> bool:
+        """An attempt that took so long has failed. Whether the route rests by it."""
+        now = self._clock()
+        was_closed = self._circuit.standing.position is Position.CLOSED
+        if not self._circuit.failed(now, now - seconds, error, asked):
+            return False
+        await (self._turned(error) if was_closed else self._keep())
+        return True
+
+    async def stopped(self, error: str) -> None:
+        """The receiver is gone for good."""
+        self._circuit.stop(self._clock(), error)
+        await self._turned(error)
+
+    async def _turned(self, error: str = "") -> None:
+        self._tell(RouteTurned(route=self._route, circuit=self._circuit.standing.position, error=error))
+        await self._keep()
+
+    async def _keep(self) -> None:
+        standing = self._circuit.standing
+        await self._standings.write(self._route, standing)
+        self._kept, self._kept_at = standing, self._clock()
