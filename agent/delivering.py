@@ -38,8 +38,9 @@ from schemas.facts import Delivered, DeliveryOutcome, Fact
 TOO_LATE = 2.0  # seconds after which an event that waits here for its turn goes back: the receiver has become slow
 QUIET = 5.0  # seconds without an event after which the loop shows that it lives
 STAY_EVERY = 2.0  # seconds between two signs that this agent still works the route
+AWAY = 60.0  # seconds an event is handed back for, at most: a route that goes on hurries those that wait
 BEAT = 5.0  # seconds between two "in progress" while an event waits for its turn
-ELSEWHERE = 1.0  # seconds until a replay is offered again that came to an agent which does not work the route
+ELSEWHERE = 1.0  # seconds until an event is offered again for which there is no room, or which another agent is to have
 LOOK_EVERY = 2.0  # seconds between two looks whether a route that rests may go on
 
 log = logging.getLogger("vendorwire.delivering")
@@ -145,7 +146,12 @@ class RouteWorker:
             if not self._bus.connected or not self._rest.is_on:
                 return
         with suppress(BusError):
-            await self._rest.load()
+            await self._learn()
+
+    async def _learn(self) -> None:
+        """How the route stands, by what others have said."""
+        await self._rest.load()
+        self._lanes.hurry(self._rest.well_since)
 
     def _warn(self, trouble: str) -> None:
         """Once for each trouble, not at each attempt."""
@@ -173,7 +179,7 @@ class RouteWorker:
             for puller in self._pullers:
                 await puller.stay()
             self._lanes.forget_doubts(self._clock())
-            await self._rest.keep()
+            await (self._learn() if self._rest.is_open else self._rest.keep())
             await anyio.sleep(STAY_EVERY)
 
     async def _take_events(self, events: Puller, slots: Slots[Message]) -> None:
@@ -181,7 +187,7 @@ class RouteWorker:
             async with self._taking_over:
                 if events.pin != self._pin:
                     await self._take_over(events.pin)
-            self._give(messages, slots)
+            await self._give(messages, slots)
 
     async def _take_replays(self, replays: Puller, events: Puller, slots: Slots[Message]) -> None:
         """Only whoever works the route takes replays, for the route's limits hold for all agents together."""
@@ -196,7 +202,7 @@ class RouteWorker:
             async with self._taking_over:
                 if self._pin is None:
                     await self._take_over(events.pin)
-            self._give(messages, slots)
+            await self._give(messages, slots)
 
     async def _is_worked_elsewhere(self, events: Puller) -> bool:
         return events.pin is None and await self._queue.worker() is not None
@@ -208,10 +214,12 @@ class RouteWorker:
             if (room := await self._room.free()) > 0 and (messages := await puller.take(room, QUIET)):
                 yield messages
 
-    def _give(self, messages: Sequence[Message], slots: Slots[Message]) -> None:
+    async def _give(self, messages: Sequence[Message], slots: Slots[Message]) -> None:
         for message in messages:
-            self._room.take()
-            slots.give(message)
+            if self._room.take():
+                slots.give(message)
+            else:  # live events and replays have seen the same room
+                await message.retry(ELSEWHERE)
 
     def _take_no_more(self) -> None:
         for puller in self._pullers:
@@ -220,13 +228,15 @@ class RouteWorker:
     async def _take_over(self, pin: str | None) -> None:
         """The server has chosen this agent for the route (anew), or nobody is: learn what the one before left behind."""
         await self._rest.load()
+        settled_up_to = (await self._queue.backlog()).settled_up_to
         doubtful = await self._queue.in_doubt()
         saved, broken = await self._queue.lanes()
         until = self._clock() + self._queue.ack_wait
         lanes = Lanes()
         for record, lane in saved.items():
             try:
-                lanes.restore(record, lane)
+                of_replays = record.startswith("replay/")  # counted in another stream
+                lanes.restore(record, lane, settled_up_to=0 if of_replays else settled_up_to)
             except (ValueError, RecursionError):
                 broken.append(record)
         if broken:
@@ -235,6 +245,7 @@ class RouteWorker:
         for record, sequence in doubtful:
             if self._settler.knows(record, sequence) is None:
                 lanes.doubt(record, sequence, until)
+        lanes.hurry(self._rest.well_since)
         self._lanes, self._pin = lanes, pin or ""
 
     async def _handle(self, message: Message) -> None:
@@ -270,7 +281,7 @@ class RouteWorker:
             case Wait(seconds=seconds):
                 if (after := lanes.snapshot(parcel.lane)) != before:
                     await self._queue.save_lane(parcel.lane, after)
-                await parcel.message.retry(seconds)
+                await parcel.message.retry(min(seconds, AWAY))
             case Deliver(attempt=attempt):
                 settling = False
                 try:
@@ -301,7 +312,8 @@ class RouteWorker:
                 lag = self._clock() - parcel.message.published_at
                 self._note(parcel, DeliveryOutcome.DELIVERED, attempt, answer, lag=lag)
                 self._settle(parcel, lanes)
-                await self._rest.succeeded()
+                if await self._rest.succeeded(answer.seconds):
+                    lanes.hurry(self._rest.well_since)
                 return True
             case Stop():
                 self._room.answered(answer.seconds, one=True)
@@ -317,9 +329,9 @@ class RouteWorker:
 
     async def _failed(self, parcel: Parcel, lanes: Lanes, attempt: int, answer: Answer, asked: float | None) -> bool:
         """Whether the event is done with: there is no attempt left."""
-        rests = await self._rest.failed(answer.seconds, said(answer), asked)
-        self._room.answered(answer.seconds, one=rests)
-        if rests:
+        rest = await self._rest.failed(answer.seconds, said(answer), asked)
+        self._room.answered(answer.seconds, one=rest > 0)
+        if rest:
             self._take_no_more()
         wait = retry.wait(self._receiver.retries, attempt, self._rng, asked)
         if wait is None:
@@ -327,6 +339,7 @@ class RouteWorker:
             self._note(parcel, DeliveryOutcome.DEAD, attempt, answer)
             self._settle(parcel, lanes)
             return True
+        wait = max(wait, 2 * rest)  # the next to be tried is another one, if there is one
         self._note(parcel, DeliveryOutcome.RETRIED, attempt, answer, due=self._clock() + wait)
         await self._again(parcel, lanes, wait)
         return False
@@ -347,7 +360,7 @@ class RouteWorker:
         """Keep what is known of the record first: the bus may go, and the process may die."""
         lanes.failed(parcel.lane, parcel.message.sequence, self._clock(), wait)
         await self._queue.save_lane(parcel.lane, lanes.snapshot(parcel.lane))
-        await parcel.message.retry(wait)
+        await parcel.message.retry(min(wait, AWAY))
 
     async def _keep_rate(self, message: Message) -> None:
         """Wait for this event's turn, however long the queue is."""

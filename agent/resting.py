@@ -39,6 +39,16 @@ class Resting:
         """Deliveries a second while the route catches up; None for no limit."""
         return self._circuit.rate(self._clock())
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the route is tried with one event now and then."""
+        return self._circuit.standing.position is Position.OPEN
+
+    @property
+    def well_since(self) -> float:
+        """What failed before (in Unix seconds) need not wait for its retry any longer."""
+        return self._circuit.standing.well_since
+
     async def load(self) -> None:
         """Learn how the route stands: another agent may have worked it, a person may have resumed it."""
         standing = await self._standings.read(self._route)
@@ -51,19 +61,22 @@ class Resting:
         if self._circuit.standing != self._kept and self._clock() >= self._kept_at + KEEP_EVERY:
             await self._keep()
 
-    async def succeeded(self) -> None:
-        """An event was delivered."""
-        if self._circuit.succeeded(self._clock()):
-            await self._turned()
+    async def succeeded(self, seconds: float) -> bool:
+        """An event was delivered, which took so long. Whether the route has come out of its rest by it."""
+        now = self._clock()
+        if not self._circuit.succeeded(now, now - seconds):
+            return False
+        await self._turned()
+        return True
 
-    async def failed(self, seconds: float, error: str, asked: float | None) -> bool:
-        """An attempt that took so long has failed. Whether the route rests by it."""
+    async def failed(self, seconds: float, error: str, asked: float | None) -> float:
+        """An attempt that took so long has failed. Seconds for which the route rests by it; 0 where it does not."""
         now = self._clock()
         was_closed = self._circuit.standing.position is Position.CLOSED
         if not self._circuit.failed(now, now - seconds, error, asked):
-            return False
+            return 0.0
         await (self._turned(error) if was_closed else self._keep())
-        return True
+        return self._circuit.standing.wait
 
     async def stopped(self, error: str) -> None:
         """The receiver is gone for good."""

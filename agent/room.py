@@ -22,9 +22,12 @@ class Room:
         self._in_hand = 0
         self._waiters: list[tuple[int, anyio.Event]] = []
 
-    def take(self) -> None:
-        """One more is in hand."""
+    def take(self) -> bool:
+        """One more is in hand; False where there may be one only, and there is."""
+        if self._in_hand and not self._answers:
+            return False
         self._in_hand += 1
+        return True
 
     def done(self) -> None:
         """One less."""

@@ -29,14 +29,16 @@ class Position(StrEnum):
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a route stands, as all agents and commands know it. 0 is for a time that has not been.
 
-    `since` is when it came to its position, `probe_at` when it is tried next; `wait` led there from the probe before. `target`
-    names the receiver in a way that tells it from another, and no more.
+    `since` is when it came to its position, `probe_at` when it is tried next; `wait` led there from the probe before.
+    `well_since`: when its receiver was last found, or said, to be well again; what failed before need not wait any longer.
+    `target` names the receiver in a way that tells it from another, and no more.
     """
 
     position: Position = Position.CLOSED
     since: float = 0.0
     probe_at: float = 0.0
     wait: float = 0.0
+    well_since: float = 0.0
     last_success: float = 0.0
     last_error: str = ""
     last_error_at: float = 0.0
@@ -70,21 +72,32 @@ class Circuit:
         """Deliveries a second after a rest, so that what has gathered does not come all at once; None for no limit."""
         if not self._catching_up_since:
             return None
-        doubled = max(now - self._catching_up_since, 0.0) / CATCH_UP_DOUBLES
+        self._catching_up_since = min(self._catching_up_since, now)  # the clock was set back
+        doubled = (now - self._catching_up_since) / CATCH_UP_DOUBLES
         rate: float = CATCH_UP_FROM * 2.0 ** min(doubled, 20.0)
         if rate > CATCH_UP_TO:
             self._catching_up_since = 0.0
             return None
         return rate
 
-    def succeeded(self, now: float) -> bool:
-        """A delivery was made. Whether the route has come out of its rest by it."""
-        closes = self.standing.position is not Position.CLOSED
+    def succeeded(self, now: float, started: float) -> bool:
+        """A delivery was made that began at `started`. Whether the route has come out of its rest by it.
+
+        One that was under way when the receiver said that it is gone is no word of another receiver.
+        """
+        position = self.standing.position
+        closes = position is Position.OPEN or (position is Position.STOPPED and started >= self.standing.since)
         self._failures = 0
         if closes:
             self._catching_up_since = now
             self.standing = msgspec.structs.replace(
-                self.standing, position=Position.CLOSED, since=now, probe_at=0.0, wait=0.0, last_success=now
+                self.standing,
+                position=Position.CLOSED,
+                since=now,
+                probe_at=0.0,
+                wait=0.0,
+                well_since=now,
+                last_success=now,
             )
         else:
             self.standing = msgspec.structs.replace(self.standing, last_success=now)
@@ -125,4 +138,4 @@ def resumed(standing: Standing, now: float) -> Standing:
     """The same route, to be tried at once, with one event: it comes out of its rest by a delivery only."""
     if standing.position is Position.CLOSED:
         return standing
-    return msgspec.structs.replace(standing, position=Position.OPEN, since=now, probe_at=now, wait=0.0)
+    return msgspec.structs.replace(standing, position=Position.OPEN, since=now, probe_at=now, wait=0.0, well_since=now)

@@ -20,6 +20,7 @@ Order = Literal["record", "none"]
 Pattern = tuple[str, str]  # resource and change, each a name or ANY
 ANY = "*"
 NO_EVENTS = "needs at least one event, such as booking.* or device.offline"
+LONGEST_SUBJECT = 256  # the server ends a connection over one that does not fit into its line
 CONCURRENCY_AT_MOST = 1000  # as many events the bus hands out to a route at once
 
 # Nearly three days in all: a receiver may be down for a weekend.
@@ -137,6 +138,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
             raise ValueError(
                 f"subject: {self.subject!r} is not a subject to publish to: words joined by dots, without * > or $"
             )
+        if self.subject is not None and len(self.subject) > LONGEST_SUBJECT:
+            raise ValueError(f"subject: it is {len(self.subject)} characters long, and may have {LONGEST_SUBJECT}")
         if not self.events:
             raise ValueError(f"events: {NO_EVENTS}")
         for vendor in self.vendors:

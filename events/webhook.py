@@ -15,6 +15,7 @@ from functools import lru_cache
 from types import TracebackType
 from typing import Self
 
+import aiodns.error
 import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -92,7 +93,8 @@ class WebhookSender:
     """Sends webhooks over connections it keeps. Open it with `async with`. `version` goes into the user agent.
 
     It opens as many at once as it is asked for: with a limit over all routes, one that hangs would hold up the others.
-    `resolver` (the system's, where none is given) tells the addresses of a name, and is closed with the sender;
+    `resolver` tells the addresses of a name, and is closed with the sender; where none is given it is one without threads,
+    which look-ups that hang would use up. It reads the hosts file and asks the name servers that the system is set to.
     `open_socket` makes the socket to dial an address that has passed the check.
     """
 
@@ -108,7 +110,7 @@ class WebhookSender:
         self._open_socket = open_socket
 
     async def __aenter__(self) -> Self:
-        self._asked = self._resolver or aiohttp.DefaultResolver()
+        self._asked = self._resolver or aiohttp.AsyncResolver()
         # By `allow_private`: a connection that one route may open must not serve another that may not.
         self._connectors = {
             each: _connector(self._asked, self._open_socket, allow_private=each) for each in (False, True)
@@ -172,8 +174,8 @@ def body_for(form: Format, event: bytes) -> bytes:
     return msgspec.json.encode(_Standard(read.type, read.time, read.data))
 
 
-class _AddressRefused(OSError):
-    """No address of a receiver may be dialled. The text says why."""
+class _NoAddress(OSError):
+    """There is no address of a receiver to dial. The text says why."""
 
 
 class _Allowed(AbstractResolver):
@@ -186,17 +188,31 @@ class _Allowed(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        found = await self._resolver.resolve(host, port, family)
+        try:
+            found = await self._resolver.resolve(_plain(host), port, family)
+        except OSError as failed:
+            match failed.__cause__:
+                case aiodns.error.DNSError(args=(aiodns.error.ARES_ETIMEOUT, *_)):
+                    raise _NoAddress("host name look-up timed out") from failed
+            raise
         judged = [(each, refusal(each["host"], allow_private=self._allow_private)) for each in found]
         if allowed := [each for each, why in judged if not why]:
             return allowed
         if not found:
             raise OSError("a name without addresses")
         reasons = {why for _, why in judged}
-        raise _AddressRefused(REFUSED_PRIVATE if REFUSED_PRIVATE in reasons else REFUSED)
+        raise _NoAddress(REFUSED_PRIVATE if REFUSED_PRIVATE in reasons else REFUSED)
 
     async def close(self) -> None:
         """The sender closes what this one asks."""
+
+
+def _plain(host: str) -> str:
+    """An IPv4 address in a spelling that only the system's resolver knows (0x7f.1), as four decimals. A name as it is."""
+    try:
+        return socket.inet_ntoa(socket.inet_aton(host))
+    except (OSError, UnicodeError):
+        return host
 
 
 def _connector(
@@ -204,7 +220,7 @@ def _connector(
 ) -> aiohttp.TCPConnector:
     def checked(address: aiohttp.AddrInfoType) -> socket.socket:
         if why := refusal(str(address[4][0]), allow_private=allow_private):
-            raise _AddressRefused(why)
+            raise _NoAddress(why)
         return open_socket(address)
 
     # Node and uvicorn hang up after 5 idle seconds: we do so first, rather than send into a closing connection.
@@ -262,7 +278,7 @@ def _told(error: Exception, target: Webhook) -> str:
         return f"timed out after {target.timeout.total_seconds():g} s"
     if isinstance(error, OSError) and error.errno == errno.ECONNREFUSED:
         return "connection refused"
-    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, _AddressRefused):
+    if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, _NoAddress):
         return str(error.os_error)
     for kind, words in _ERRORS:
         if isinstance(error, kind):

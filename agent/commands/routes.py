@@ -14,7 +14,7 @@ from agent.config import Config
 from events.circuit import Position, Standing, resumed
 from events.jetstream.connection import Bus
 from events.jetstream.errors import ApiError
-from events.jetstream.outbox import CONSUMER_NOT_FOUND, Backlog, RouteQueue, dead_count
+from events.jetstream.outbox import CONSUMER_NOT_FOUND, OUTSTANDING, Backlog, RouteQueue, dead_count
 from events.jetstream.standings import Standings
 from events.subjects import Names
 
@@ -107,8 +107,10 @@ async def _one(bus: Bus, subjects: Names, route: str, dead: int) -> Shown:
 
 def _row(shown: Shown) -> tuple[object, ...]:
     error = f"{_local(shown.last_error_at)} {shown.last_error}" if shown.last_error else NOTHING
-    counts = [NOTHING if count is None else count for count in (shown.pending, shown.in_flight)]
-    return (shown.route, _circuit(shown), *counts, shown.dead, _local(shown.last_success), error)
+    pending, in_flight = (NOTHING if count is None else str(count) for count in (shown.pending, shown.in_flight))
+    if (shown.in_flight or 0) >= OUTSTANDING:
+        in_flight += " (full)"
+    return (shown.route, _circuit(shown), pending, in_flight, shown.dead, _local(shown.last_success), error)
 
 
 def _circuit(shown: Shown) -> str:

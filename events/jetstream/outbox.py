@@ -20,7 +20,7 @@ from schemas import envelope
 GROUP = "agents"
 TAKE_OVER = 5.0  # seconds of silence after which another agent takes a route over
 CONSUMER_NOT_FOUND = 10014
-OUTSTANDING = 1000  # events a route may have in hand or waiting for a retry on the server
+OUTSTANDING = 10_000  # events a route may have in hand or waiting for a retry on the server
 FORGOTTEN = "86400"  # seconds a deleted lane's mark stays
 KEPT = str(7 * 86400)  # seconds a lane is kept since its last failed attempt: far beyond the longest wait between two
 REASON, ATTEMPTS, STATUS, EVENT_ID, FAILED_AT = (

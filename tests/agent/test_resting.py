@@ -1,6 +1,7 @@
 """A route whose receiver keeps failing or is gone: it rests, is probed, catches up, and is resumed by hand."""
 
 import itertools
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,11 +12,11 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from agent import configfile
+from agent import configfile, delivering
 from connectors.sandbox.octorate import OctorateSandbox
 from connectors.sandbox.serve import serve
 from events import circuit
-from events.circuit import Position, Standing
+from events.circuit import Position, Standing, resumed
 from events.jetstream.connection import Bus
 from events.jetstream.standings import Standings
 from schemas.facts import RouteTurned
@@ -120,6 +121,36 @@ async def test_a_receiver_that_keeps_failing_is_probed_and_then_catches_up(tmp_p
         kept = await standing(bus)
     assert (kept.last_error, kept.position) == ("answered 500", Position.CLOSED)
     assert kept.last_success > kept.last_error_at > 0
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("how", ["a delivery", "a person"])
+async def test_what_waits_for_a_retry_comes_soon_once_the_receiver_is_well(
+    tmp_path: Path, nats: NatsServer, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr(delivering, "AWAY", 0.5)
+    sandbox = hotel(seed=30)
+    keys = bookings(sandbox, 17)
+    async with serve(sandbox) as vendor, receiving() as receiver, reading(nats.url) as bus:
+        receiver.answer = answering(500)
+        route = webhook("crm", receiver.url, retries=["1h", "1h"])
+        file = write_config(tmp_path, bus={"url": nats.url}, accounts=[octorate("hotel", vendor)], routes=[route])
+        async with inside(configfile.load(file)):
+            for key in keys[:8]:
+                change(sandbox, key)
+            await until(partial(has_got, receiver, 8))
+            await anyio.sleep(circuit.SUSTAINED)
+            for key in keys[8:16]:
+                change(sandbox, key)
+            await until(stands(bus, Position.OPEN))
+            receiver.answer = answering(200)
+            if how == "a person":
+                await Standings(bus, NAMES).write("crm", resumed(await standing(bus), time.time()))
+            else:
+                change(sandbox, keys[16])
+            await until(stands(bus, Position.CLOSED))
+            again = {str(key) for key in keys[:8]}
+            await until(lambda: {got.key for got in receiver.got if got.attempt == 2} >= again)
 
 
 async def test_a_receiver_that_is_gone_stops_its_route_for_all_agents_until_it_is_resumed(

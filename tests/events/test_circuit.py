@@ -40,7 +40,7 @@ def test_few_failures_or_a_moment_of_many_do_not_open_it(times: int, every: floa
 
 def test_a_success_among_failures_begins_the_count_anew() -> None:
     made, now = failing(circuit.FAILURES - 1, 60.0)
-    assert not made.succeeded(now)
+    assert not made.succeeded(now, now)
     for _ in range(circuit.FAILURES - 1):
         assert not made.failed(now + 100, now + 100, "answered 500", None)
     assert made.standing.last_success == now
@@ -80,17 +80,17 @@ def test_a_receiver_may_ask_for_a_longer_rest_within_bounds(asked: float, wait: 
 def test_a_delivery_closes_it_and_it_catches_up_at_a_rate_that_doubles() -> None:
     made, _ = opened()
     now = made.standing.probe_at
-    assert made.succeeded(now)
+    assert made.succeeded(now, now)
     assert made.standing.position is Position.CLOSED
     rates = [made.rate(now + seconds) for seconds in (0, circuit.CATCH_UP_DOUBLES, 3600)]
     assert rates == [circuit.CATCH_UP_FROM, 2 * circuit.CATCH_UP_FROM, None]
     assert made.rate(now) is None  # for good
-    assert not made.succeeded(now + 1)
+    assert not made.succeeded(now + 1, now)
 
 
 def test_one_that_never_rested_has_no_limit() -> None:
     made = Circuit("a")
-    made.succeeded(START)
+    made.succeeded(START, START)
     assert made.rate(START) is None
 
 
@@ -98,6 +98,7 @@ def test_a_stopped_one_stays_so_whatever_comes_in_until_it_is_resumed() -> None:
     made = Circuit("a")
     made.stop(START, "answered 410")
     assert not made.failed(START + 1, START - 1, "answered 500", None)
+    assert not made.succeeded(START + 1, START - 1)
     assert made.rests(START + 1e9)
     made.restore(resumed(made.standing, START + 5))
     assert not made.rests(START + 5)
@@ -112,11 +113,19 @@ def test_resuming_one_that_is_closed_changes_nothing() -> None:
 
 def test_another_receiver_is_not_what_was_stopped() -> None:
     made = Circuit("a")
-    made.succeeded(START)
+    made.succeeded(START, START)
     made.stop(START + 1, "answered 410")
     other = Circuit("b")
     other.restore(made.standing)
     assert other.standing == Standing(last_success=START, target="b")
+
+
+def test_a_clock_that_is_set_back_does_not_keep_it_from_catching_up() -> None:
+    made, _ = opened()
+    now = made.standing.probe_at
+    made.succeeded(now, now)
+    assert made.rate(now - 7200) == circuit.CATCH_UP_FROM
+    assert made.rate(now - 7200 + circuit.CATCH_UP_DOUBLES) == 2 * circuit.CATCH_UP_FROM
 
 
 def test_a_clock_that_is_set_back_does_not_keep_a_route_at_rest() -> None:
@@ -131,7 +140,7 @@ def test_whatever_comes_it_never_rests_for_longer_than_it_may(steps: list[tuple[
         now += seconds
         match what:
             case "ok":
-                made.succeeded(now)
+                made.succeeded(now, now)
                 assert not made.rests(now)
             case "failed" | "late":
                 made.failed(now, now - (90 if what == "late" else 0), "answered 500", None)

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from events.lanes import ABSENCES, PATIENCE, RECHECK, Deliver, Lanes, Wait
+from events.lanes import ABSENCES, LATEST, PATIENCE, RECHECK, Deliver, Lanes, Wait
 
 ACK_WAIT = 30.0
 NOW = 1_779_264_000.0
@@ -213,6 +213,145 @@ def test_a_clock_set_back_makes_a_retry_due_rather_than_late() -> None:
     assert failed_once().arrive("a", 5, NOW - 7200) == Deliver(attempt=2)
 
 
+def restored(saved: bytes | None, *, settled_up_to: int = 0) -> Lanes:
+    """Another worker's lanes, of record `a` alone."""
+    assert saved is not None
+    there = Lanes()
+    there.restore("a", saved, settled_up_to=settled_up_to)
+    return there
+
+
+def test_a_doubt_is_a_doubt_over_a_restart_and_costs_no_more_than_its_time() -> None:
+    here = failed_once()
+    for seq in (1, 2, 3):
+        here.doubt("a", seq, NOW + 70)
+    there = restored(here.snapshot("a"))
+    assert there.arrive("a", 5, NOW + 69) == Wait(RECHECK)
+    assert there.arrive("a", 5, NOW + 70) == Deliver(attempt=2)
+
+
+def test_a_doubt_kept_alone_is_not_stored_and_is_forgotten_after_a_restart() -> None:
+    here = failed_once()
+    here.doubt("a", 3, NOW + ACK_WAIT)
+    there = restored(here.snapshot("a"), settled_up_to=2)
+    there.arrive("a", 5, NOW + 60)
+    there.settled("a", 5)
+    assert len(there) == 0
+    here = Lanes()
+    here.doubt("a", 3, NOW + ACK_WAIT)
+    assert here.snapshot("a") is None
+
+
+def test_a_doubt_of_the_one_before_lasts_as_long_as_a_new_one_of_the_same_event() -> None:
+    here = failed_once()
+    here.doubt("a", 3, NOW + 61)
+    there = restored(here.snapshot("a"))
+    there.doubt("a", 3, NOW + 90)
+    assert there.arrive("a", 5, NOW + 89) == Wait(RECHECK)
+    assert there.arrive("a", 3, NOW + 89) == Deliver(attempt=1)
+
+
+def test_a_snapshot_from_before_doubts_were_kept_is_still_read() -> None:
+    there = restored(b'[[5,7],{"5":[1,1779264000.0,60.0]}]')
+    assert there.arrive("a", 7, NOW) == Wait(60)
+    assert there.arrive("a", 5, NOW + 60) == Deliver(attempt=2)
+
+
+def test_a_doubt_of_an_event_that_is_not_in_line_is_no_obstacle() -> None:
+    there = restored(b'[[5],{},{"3":1779264000.0}]')
+    assert there.arrive("a", 5, NOW + 1) == Deliver(attempt=1)
+
+
+def test_what_the_bus_knows_to_be_settled_is_not_waited_for() -> None:
+    here = failed_once()
+    here.arrive("a", 7, NOW)
+    here.doubt("a", 3, NOW + 3600)
+    there = restored(here.snapshot("a"), settled_up_to=5)
+    assert there.snapshot("a") is None
+    assert there.arrive("a", 9, NOW) == Wait(RECHECK)
+    assert there.arrive("a", 7, NOW) == Deliver(attempt=1)
+
+
+def test_a_lane_of_which_all_is_settled_is_not_kept() -> None:
+    assert len(restored(failed_once().snapshot("a"), settled_up_to=5)) == 0
+
+
+def test_events_that_are_not_coming_any_more_cost_one_patience_together() -> None:
+    here = failed_once()
+    for seq in (7, 8, 9):
+        here.arrive("a", seq, NOW)
+    there = restored(here.snapshot("a"))
+    for absence in range(3):
+        assert there.arrive("a", 11, NOW + 60 + absence * PATIENCE) == Wait(RECHECK)
+    assert there.arrive("a", 11, NOW + 60 + 3 * PATIENCE) == Deliver(attempt=1)
+
+
+def test_an_event_that_has_come_since_the_restart_is_not_given_up_along_with_others() -> None:
+    here = failed_once()
+    for seq in (7, 8):
+        here.arrive("a", seq, NOW)
+    there = restored(here.snapshot("a"))
+    there.arrive("a", 7, NOW)
+    for absence in range(4):
+        assert there.arrive("a", 11, NOW + 60 + absence * PATIENCE) == Wait(RECHECK)
+    assert there.arrive("a", 7, NOW + 60 + 3 * PATIENCE) == Deliver(attempt=1)
+
+
+@pytest.mark.parametrize("due", [pytest.param(70, id="a moment ago"), pytest.param(600, id="later")])
+def test_an_event_that_waits_on_the_server_is_not_given_up_along_with_others(due: float) -> None:
+    there = restored(msgspec.json.encode([[3, 5], {5: [1, NOW, due]}]))
+    for absence in range(4):
+        assert isinstance(there.arrive("a", 7, NOW + absence * PATIENCE), Wait)
+    assert there.arrive("a", 7, NOW + 3 * PATIENCE) == Wait(max(RECHECK, due - 3 * PATIENCE))
+    assert there.arrive("a", 5, NOW + 600) == Deliver(attempt=2)
+
+
+def test_an_event_in_doubt_is_not_given_up_along_with_others() -> None:
+    there = restored(msgspec.json.encode([[3, 5], {}, {5: NOW + 300}]))
+    for absence in range(4):
+        assert there.arrive("a", 7, NOW + absence * PATIENCE) == Wait(RECHECK)
+    assert there.arrive("a", 7, NOW + 299) == Wait(RECHECK)
+    assert there.arrive("a", 5, NOW + 299) == Deliver(attempt=1)
+
+
+def test_an_event_perhaps_in_a_slow_hand_is_not_given_up_before_it_can_be_back() -> None:
+    there = restored(msgspec.json.encode([[5], {5: [1, NOW, 0.0]}]))
+    there.doubt("a", 5, NOW + 305)
+    for absence in range(10):
+        assert there.arrive("a", 7, NOW + absence * PATIENCE) == Wait(RECHECK)
+    assert there.arrive("a", 5, NOW + 304) == Deliver(attempt=2)
+
+
+def test_the_further_back_in_line_an_event_is_the_later_it_is_looked_at_again() -> None:
+    here = Lanes()
+    here.arrive("a", 1, NOW)
+    waits = [here.arrive("a", seq, NOW) for seq in range(2, 3002)]
+    assert waits[0] == Wait(RECHECK)
+    assert waits[99] == Wait(2.0)
+    assert waits[-1] == Wait(LATEST)
+    here.settled("a", 1)
+    assert here.arrive("a", 1001, NOW) == Wait(19.98)
+    assert here.arrive("a", 2, NOW) == Deliver(attempt=1)
+
+
+def test_a_clock_set_back_ends_a_doubt_rather_than_prolonging_it() -> None:
+    here = Lanes()
+    here.doubt("a", 5, NOW + ACK_WAIT)
+    assert here.arrive("a", 7, NOW - 7200) == Deliver(attempt=1)
+    here = Lanes()
+    here.doubt("a", 5, NOW + ACK_WAIT)
+    here.forget_doubts(NOW - 7200)
+    assert len(here) == 0
+
+
+def test_a_clock_set_back_does_not_prolong_the_patience() -> None:
+    here = failed_once()
+    assert here.arrive("a", 7, NOW + 60) == Wait(RECHECK)
+    for absence in range(2):
+        assert here.arrive("a", 7, NOW - 7200 + absence * PATIENCE) == Wait(RECHECK)
+    assert here.arrive("a", 7, NOW - 7200 + 2 * PATIENCE) == Deliver(attempt=1)
+
+
 class Bus(RuleBasedStateMachine):
     """A consumer as JetStream keeps it: unsettled events come back when due, in any order, before new ones come in order."""
 
@@ -307,9 +446,9 @@ class Bus(RuleBasedStateMachine):
         self.in_hand = []
         self.now += outage
         self.lanes = Lanes()
-        for key, saved in self.stored.items():
-            self.lanes.restore(key, saved)
         floor = min(self.due, default=self.handed_out + 1)
+        for key, saved in self.stored.items():
+            self.lanes.restore(key, saved, settled_up_to=floor - 1)
         for seq in range(floor, self.handed_out + 1):
             self.lanes.doubt(self.key_of[seq], seq, self.now + ACK_WAIT)
 

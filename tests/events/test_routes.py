@@ -252,6 +252,12 @@ def test_a_routes_name_is_lower_case_letters_digits_and_dashes(name: str) -> Non
         Route(name=name, events=("*.*",), subject="ops")
 
 
+def test_a_subject_that_the_server_would_not_read_is_refused() -> None:
+    assert Route(name="a", events=("*.*",), subject="a" * 256).subject
+    with pytest.raises(ValueError, match="it is 257 characters long, and may have 256"):
+        Route(name="a", events=("*.*",), subject="a" * 257)
+
+
 @pytest.mark.parametrize("subject", ["", ".", "a.", ".a", "a..b", "a.*", "a.>", "a b", "a\n", "$JS.API.x", "a\x00"])
 def test_a_subject_that_cannot_be_published_to_is_refused(subject: str) -> None:
     with pytest.raises(ValueError, match="not a subject"):

@@ -1,15 +1,22 @@
 """Receivers that never come to an end: each attempt ends in time."""
 
+import asyncio
+import contextlib
 import gzip
 import socket
+import threading
 import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import aiohttp
 import anyio
 import pytest
 from aiohttp.abc import ResolveResult
 
-from tests.events.receiver import Names, dripping, receiver, send, webhook
+from events.webhook import Answer, WebhookSender
+from tests.events.receiver import OK, Names, answering, dripping, post, receiver, send, webhook
 
 pytestmark = pytest.mark.anyio
 
@@ -66,6 +73,78 @@ async def test_a_name_that_nobody_answers_for_is_left_in_time() -> None:
     answer = await send(webhook(1, url="http://crm.example.com/", timeout="600ms"), resolver=Silent())
     assert (answer.status, answer.error) == (None, "timed out after 0.6 s")
     assert answer.seconds <= 0.6 * 1.1 + 0.1
+
+
+class Nameserver(asyncio.DatagramProtocol):
+    """Knows `crm.example.com`, knows that there is no `gone.example.com`, and is silent about all other names."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        question = data[12 : data.index(b"\0", 12) + 5]
+        if question.startswith(b"\x04gone"):
+            self.transport.sendto(data[:2] + b"\x81\x83\0\1\0\0\0\0\0\0" + question, addr)
+        elif question == b"\x03crm\x07example\x03com\0\0\1\0\1":
+            found = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x7f\0\0\1"
+            self.transport.sendto(data[:2] + b"\x81\x80\0\1\0\1\0\0\0\0" + question + found, addr)
+        elif question.startswith(b"\x03crm"):
+            self.transport.sendto(data[:2] + b"\x81\x80\0\1\0\0\0\0\0\0" + question, addr)
+
+
+@contextlib.asynccontextmanager
+async def nameserver(**options: Any) -> AsyncIterator[aiohttp.AsyncResolver]:
+    """What asks a name server of our own."""
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(Nameserver, local_addr=("127.0.0.1", 0))
+    port = transport.get_extra_info("sockname")[1]
+    try:
+        yield aiohttp.AsyncResolver(nameservers=[f"127.0.0.1:{port}"], **options)
+    finally:
+        transport.close()
+
+
+async def test_names_that_nobody_answers_for_hold_up_no_other() -> None:
+    hung: list[Answer] = []
+
+    async def hang(number: int) -> None:
+        target = webhook(1, url=f"http://hung-{number}.example.com/", timeout="1500ms")
+        hung.append(await post(sender, target))
+
+    async with (
+        receiver(answering(OK)) as there,
+        nameserver() as resolver,
+        WebhookSender(version="1", resolver=resolver) as sender,
+        anyio.create_task_group() as tasks,
+    ):
+        for number in range(30):
+            tasks.start_soon(hang, number)
+        await anyio.sleep(0.2)
+        found = await post(sender, webhook(1, url=f"http://crm.example.com:{there.port}/", timeout="1s"))
+        gone = await post(sender, webhook(1, url="http://gone.example.com/", timeout="1s"))
+        assert hung == []
+    assert (found.status, gone.status, gone.error) == (200, None, "host name not found")
+    assert {(answer.status, answer.error) for answer in hung} == {(None, "timed out after 1.5 s")}
+    assert len(hung) == 30
+    assert max(answer.seconds for answer in hung) <= 1.5 * 1.1
+
+
+async def test_a_look_up_that_is_given_up_before_the_time_out_has_timed_out_too() -> None:
+    async with nameserver(timeout=0.1, tries=1) as resolver:
+        answer = await send(webhook(1, url="http://hung.example.com/"), resolver=resolver)
+    assert (answer.status, answer.error) == (None, "host name look-up timed out")
+    assert answer.seconds < 3
+
+
+async def test_a_name_of_this_machine_is_found_while_every_thread_is_busy() -> None:
+    ended = threading.Event()
+    async with receiver(answering(OK)) as there:
+        with ThreadPoolExecutor(1) as threads:
+            asyncio.get_running_loop().set_default_executor(threads)
+            busy = threads.submit(ended.wait, 5)
+            answer = await send(webhook(1, url=f"http://localhost:{there.port}/", timeout="2s"))
+            ended.set()
+    assert (answer.status, answer.error, busy.result()) == (200, "", True)
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
