@@ -157,7 +157,8 @@ class Reading:
         if not page.timed:
             places = items.news()
             self.seen.add_others(items, places)
-        found = {at: self._news(items, at, timed=page.timed) for at in places}
+        soon = page.timed or self._waiting + len(places) >= TOGETHER  # they are decoded while their page is there
+        found = {at: self._news(items, at, timed=page.timed, soon=soon) for at in places}
         news = {at: item for at, item in found.items() if item is not None}
         seen = None
         if not page.timed and len(news) == len(found):
@@ -169,8 +170,8 @@ class Reading:
         elif seen is not None:
             self._pages.append(seen)
 
-    def _news(self, items: Recognised, at: int, *, timed: bool) -> _News | None:
-        """An item that is to be decoded: until it is, no bytes are known of its record."""
+    def _news(self, items: Recognised, at: int, *, timed: bool, soon: bool) -> _News | None:
+        """An item that is to be decoded, and unless that is soon, a copy: until then no bytes are known of its record."""
         key, raw = "", items[at]
         try:
             key = items.key(at)
@@ -180,11 +181,11 @@ class Reading:
             return None
         again = not self.seen.add(key)
         if timed:
-            return _News(key, raw.copy(), 0, again, 0)
+            return _News(key, raw, 0, again, 0)
         before = self._known.fingerprint(items.rows[at])
         if before:
             self._known.doubt(key)
-        return _News(key, raw.copy(), items.prints[at], again, before)
+        return _News(key, raw if soon else raw.copy(), items.prints[at], again, before)
 
     async def _decode_aside(self) -> None:
         """Decode what was set aside, in the order in which it came."""
