@@ -1,10 +1,12 @@
 """What all tests share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from schemas.settings import Secret
+from tests.nats import NatsServer, start_nats
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -14,6 +16,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[NatsServer]:
+    """A NATS server of the test's own."""
+    with start_nats(tmp_path / "nats") as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)

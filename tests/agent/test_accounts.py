@@ -1,7 +1,7 @@
 """Accounts beside each other: one that fails holds up no other, and says once what is wrong with it."""
 
 import random
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -29,15 +29,9 @@ from schemas.changes import Scope
 from schemas.facts import Fact, Polled, PollOutcome, Published, TokenState
 from schemas.settings import Budget, Duration, Secret
 from tests.agent.harness import NAMES, Inside, events_on, hotel, inside, octorate, reading, until, write_config
-from tests.nats import NatsServer, start_nats
+from tests.nats import NatsServer
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with start_nats(tmp_path / "nats") as server:
-        yield server
 
 
 def account(name: str, vendor: str, kind: type[Octorate] = Octorate) -> Octorate:

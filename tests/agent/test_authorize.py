@@ -3,7 +3,7 @@
 import base64
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -17,18 +17,12 @@ from connectors.sandbox.octorate import OctorateSandbox
 from connectors.sandbox.serve import serve
 from tests.agent.command import Ran, Running, here, started, vendorwire
 from tests.agent.harness import agent, octorate, ready, until, write_config
-from tests.nats import NatsServer, start_nats
+from tests.nats import NatsServer
 
 pytestmark = pytest.mark.anyio
 
 STATE = "canary-state"
 HEALTHY = 'vendorwire_token_healthy{account="hotel",vendor="octorate"}'
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with start_nats(tmp_path / "nats") as server:
-        yield server
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,15 +15,9 @@ from schemas.envelope import encode, event_of
 from tests.agent.command import Ran, here
 from tests.agent.harness import NAMES, octorate, webhook, write_config
 from tests.agent.past import NOW, SCOPE, handed_over, house, on_the_bus
-from tests.nats import NatsServer, start_nats
+from tests.nats import NatsServer
 
 Say = Callable[..., Ran]
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with start_nats(tmp_path / "nats") as server:
-        yield server
 
 
 @pytest.fixture

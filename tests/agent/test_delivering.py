@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,17 +35,11 @@ from tests.agent.harness import (
     webhook,
     write_config,
 )
-from tests.nats import NatsServer, start_nats
+from tests.nats import NatsServer
 
 pytestmark = pytest.mark.anyio
 
 KEY, OTHER = 92180827, 92180828  # the sandbox's first bookings
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with start_nats(tmp_path / "nats") as server:
-        yield server
 
 
 def answering(*statuses: int, key: int = KEY) -> Callable[[Got], web.Response]:

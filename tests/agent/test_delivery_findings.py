@@ -1,6 +1,5 @@
 """A route's worker where others have touched the bus, or its receiver or a permission has gone."""
 
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -38,12 +37,6 @@ from tests.nats import NatsServer, start_nats
 pytestmark = pytest.mark.anyio
 
 KEY = 92180827
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with start_nats(tmp_path / "nats") as server:
-        yield server
 
 
 def change(sandbox: OctorateSandbox, key: int = KEY) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from schemas.records import Booking, BookingStatus
 from tests.agent.command import Ran, here
 from tests.agent.harness import until
 from tests.events.bus import NAMES, connected
-from tests.nats import NatsServer, start_nats
+from tests.nats import NatsServer
 
 SCOPE = Scope("octorate", "hotel", "booking")
 NOW = datetime(2026, 5, 20, 8, 0, tzinfo=UTC)
@@ -40,12 +40,6 @@ DELIVERED, RETRIED, DEAD, REFUSED = DeliveryOutcome
 
 Say = Callable[..., Ran]
 Work = Callable[[Bus], Awaitable[None]]
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with start_nats(tmp_path / "nats") as server:
-        yield server
 
 
 @pytest.fixture

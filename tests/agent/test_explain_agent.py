@@ -1,7 +1,6 @@
 """A real agent leaves a record of its attempts, which `explain` tells."""
 
 import json
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,17 +28,11 @@ from tests.agent.harness import (
     webhook,
     write_config,
 )
-from tests.nats import NatsServer, start_nats
+from tests.nats import NatsServer
 
 pytestmark = pytest.mark.anyio
 
 KEY = 92180827  # the sandbox's first booking
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with start_nats(tmp_path / "nats") as server:
-        yield server
 
 
 async def explained(folder: Path, id_: str) -> dict[str, Any]:

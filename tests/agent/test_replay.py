@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,15 +19,9 @@ from events.jetstream.read import Last
 from tests.agent.command import ROOT, Ran, here, started
 from tests.agent.harness import NAMES, octorate, until, webhook, write_config
 from tests.agent.past import SCOPE, handed_over, house, on_the_bus, publish, published
-from tests.nats import NatsServer, start_nats
+from tests.nats import NatsServer
 
 Say = Callable[..., Ran]
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with start_nats(tmp_path / "nats") as server:
-        yield server
 
 
 @pytest.fixture

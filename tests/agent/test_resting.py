@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -37,18 +37,12 @@ from tests.agent.harness import (
     webhook,
     write_config,
 )
-from tests.nats import NatsServer, start_nats
+from tests.nats import NatsServer
 
 pytestmark = pytest.mark.anyio
 
 PROBE = 0.6  # seconds until the first
 GONE = web.HTTPGone.status_code
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with start_nats(tmp_path / "nats") as server:
-        yield server
 
 
 @pytest.fixture

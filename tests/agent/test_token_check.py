@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,11 @@ from connectors.sandbox.powerpro import API_KEY, PASSWORD, USERNAME, PowerProSan
 from connectors.sandbox.serve import serve
 from tests.agent.command import vendorwire
 from tests.agent.harness import agent, until, write_config
-from tests.nats import NatsServer, start_nats
+from tests.nats import NatsServer
 
 pytestmark = pytest.mark.anyio
 
 HEALTHY = 'vendorwire_token_healthy{account="college",vendor="powerpro"}'
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with start_nats(tmp_path / "nats") as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import base64
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ from events.jetstream import streams
 from events.jetstream.read import held, last
 from tests.agent.harness import NAMES, ROOT, agent, octorate, reading, ready, synced, until, write_config
 from tests.agent.token_user import Got
-from tests.nats import NatsServer, start_nats
+from tests.nats import NatsServer
 
 pytestmark = pytest.mark.anyio
 
@@ -29,12 +29,6 @@ HEALTHY = 'vendorwire_token_healthy{account="hotel",vendor="octorate"}'
 EXPIRES = 'vendorwire_token_expires_timestamp_seconds{account="hotel",vendor="octorate"}'
 RENEWED = 'vendorwire_token_renewals_total{account="hotel",outcome="renewed",vendor="octorate"}'
 Process = subprocess.Popen[str]
-
-
-@pytest.fixture
-def nats(tmp_path: Path) -> Iterator[NatsServer]:
-    with start_nats(tmp_path / "nats") as server:
-        yield server
 
 
 @pytest.fixture
