@@ -1,7 +1,7 @@
 """A sandbox behind a port on this machine."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import anyio
 import httpx
@@ -40,13 +40,14 @@ async def serve(
 
 
 async def _send(request: web.BaseRequest, response: httpx.Response) -> web.StreamResponse:
-    reply = web.StreamResponse(status=response.status_code)
-    reply.headers.extend(response.headers.multi_items())
-    await reply.prepare(request)
     stream = response.stream
     if not isinstance(stream, httpx.AsyncByteStream):
         raise TypeError("a sandbox answers with a body that can be read asynchronously")
-    async for chunk in stream:
-        await reply.write(chunk)
-    await reply.write_eof()
+    reply = web.StreamResponse(status=response.status_code)
+    reply.headers.extend(response.headers.multi_items())
+    async with aclosing(stream):  # also where the client left before it read anything
+        await reply.prepare(request)
+        async for chunk in stream:
+            await reply.write(chunk)
+        await reply.write_eof()
     return reply

@@ -221,11 +221,11 @@ class _Slow(httpx.AsyncByteStream):
         self._ended = ended
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        try:
-            await anyio.sleep(self._seconds)
-            yield self._content
-        finally:
-            self._ended()
+        await anyio.sleep(self._seconds)
+        yield self._content
+
+    async def aclose(self) -> None:
+        self._ended()
 
 
 class Vendor:

@@ -1,6 +1,7 @@
 """The fake Octorate does what the vendor's paper says, lies included, and fails when told to."""
 
 import json
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -547,6 +548,29 @@ async def test_a_served_huge_body_is_streamed(sandbox: OctorateSandbox) -> None:
             first = await anext(reply.aiter_raw())
         assert first.isspace()
         assert (await http.get("/rest/v1/nothing")).status_code == 404
+
+
+class _Endless(httpx.AsyncByteStream):
+    """A body nobody reads to its end; `closed` is set when the server has done with it."""
+
+    def __init__(self) -> None:
+        self.closed = anyio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 65536
+
+    async def aclose(self) -> None:
+        self.closed.set()
+
+
+async def test_a_reply_is_closed_when_its_reader_has_gone() -> None:
+    body = _Endless()
+    with anyio.fail_after(5):
+        async with serve(lambda _: httpx.Response(200, stream=body)) as url:
+            async with await anyio.connect_tcp("127.0.0.1", int(url.rpartition(":")[2])) as client:
+                await client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            await body.closed.wait()
 
 
 async def test_a_taken_port_is_an_error(sandbox: OctorateSandbox) -> None:
