@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 PEERS := .venv-peers
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test conformance bench bench-peers format lock clean
+.PHONY: help demo test conformance torture bench bench-peers format lock clean
 help:
 	@echo "make demo    see changes in a fake vendor account arrive as signed webhooks (Ctrl-C ends it)"
 	@echo "make test    every check: format, lint, types, floors, tests"
 	@echo "make conformance  what every connector does, vendor by behaviour"
+	@echo "make torture  the long run of the fault suite: a thousand kills and more; keeps its figures in docs/reliability.md"
 	@echo "make bench   what it costs, each figure against a limit measured in the same run; under ten minutes"
 	@echo "make bench-peers  the same job done by others, installed into .venv-peers"
 	@echo "make format  put the code in the house format"
@@ -27,6 +28,9 @@ test: $(VENV)/.installed-dev
 
 conformance: $(VENV)/.installed-dev
 	@$(BIN)/pytest --conformance tests/connectors/test_conformance.py
+
+torture: $(VENV)/.installed-dev
+	@$(BIN)/pytest --torture -n 2 --timeout 3600 tests/faults
 
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks

@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from tests.nats import NatsServer, start_nats
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--conformance", action="store_true", help="print the conformance suite as a table")
+    parser.addoption("--torture", action="store_true", help="the long run of tests/faults; keeps its figures")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each core: these tests mostly wait for servers, processes and time-outs."""
+    return 2 * len(os.sched_getaffinity(0))
 
 
 @pytest.fixture
