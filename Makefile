@@ -3,14 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
+MUTANTS := .venv-mutants
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test conformance torture bench bench-peers format lock clean
+.PHONY: help demo test conformance torture mutants bench bench-peers format lock clean
 help:
 	@echo "make demo    see changes in a fake vendor account arrive as signed webhooks (Ctrl-C ends it)"
 	@echo "make test    every check: format, lint, types, floors, tests"
 	@echo "make conformance  what every connector does, vendor by behaviour"
 	@echo "make torture  the long run of the fault suite: a thousand kills and more; keeps its figures in docs/reliability.md"
+	@echo "make mutants  how much of the code that must not be wrong the tests would notice if it were; ONLY=events/diff.py for one module"
 	@echo "make bench   what it costs, each figure against a limit measured in the same run; under ten minutes"
 	@echo "make bench-peers  the same job done by others, installed into .venv-peers"
 	@echo "make format  put the code in the house format"
@@ -31,6 +33,9 @@ conformance: $(VENV)/.installed-dev
 
 torture: $(VENV)/.installed-dev
 	@$(BIN)/pytest --torture -n 2 --timeout 3600 tests/faults
+
+mutants: $(MUTANTS)/.installed
+	@$(MUTANTS)/bin/python -m tests.mutants $(if $(ONLY),--only $(ONLY))
 
 bench: $(VENV)/.installed-dev
 	@$(BIN)/python -m benchmarks
@@ -62,6 +67,13 @@ $(PEERS)/.installed: benchmarks/requirements-peers.txt | $(VENV)/bin/python
 	@$(PEERS)/bin/python -m pip --disable-pip-version-check --quiet install -r $<
 	@touch $@
 
+$(MUTANTS)/.installed: tests/requirements-mutants.txt requirements-dev.txt | $(VENV)/bin/python
+	@echo "installing what makes mutants into $(MUTANTS)"
+	@$(BIN)/python -m venv $(MUTANTS)
+	@$(MUTANTS)/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements-dev.txt
+	@$(MUTANTS)/bin/python -m pip --disable-pip-version-check --quiet install -r $<
+	@touch $@
+
 # The lock names hashes, never a registry.
 lock: $(VENV)/.installed
 	@$(PIP) install uv
@@ -69,4 +81,4 @@ lock: $(VENV)/.installed
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded --group dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml requirements.in
 
 clean:
-	@rm -rf $(VENV) $(PEERS) build dist *.egg-info
+	@rm -rf $(VENV) $(PEERS) $(MUTANTS) .mutants build dist *.egg-info

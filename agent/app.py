@@ -18,6 +18,7 @@ import anyio
 import msgspec
 
 from agent import http, tokenwatch, vendors
+from agent.backlogs import Backlogs
 from agent.bus import names, open_bus
 from agent.config import Config
 from agent.delivering import RouteWorker
@@ -26,29 +27,27 @@ from agent.log import FactLog
 from agent.metrics import Metrics
 from agent.poller import Poller
 from agent.polling import Polling
-from agent.pulse import Pulse
+from agent.pulse import EndedByItself, Pulse
 from agent.receivers import SUBJECT_TIMEOUT, Receiver, SubjectReceiver, WebhookReceiver
 from agent.tokens import TokenKeeper
 from agent.vault import Vault
-from events.circuit import Position, Standing
 from events.jetstream import streams
 from events.jetstream.attempts import Attempts
 from events.jetstream.connection import Bus, beside
 from events.jetstream.errors import ApiError, BusError, BusUnavailable
 from events.jetstream.ledger import JetStreamLedger
-from events.jetstream.outbox import RouteQueue, dead_count
+from events.jetstream.outbox import RouteQueue
 from events.jetstream.pull import ConsumerGone, Message
 from events.jetstream.read import follow
 from events.jetstream.schedule import Schedule
-from events.jetstream.standings import Standings
 from events.jetstream.tokens import JetStreamTokenStore
 from events.ledger import Head, LedgerUnavailable
 from events.routes import Route, filters
 from events.webhook import WebhookSender
-from schemas.facts import BusState, Fact, Fresh, RouteState
+from schemas.facts import BusState, Fact, Fresh, Scheduled
 
 ROLES = ("poll", "route")
-COUNT_EVERY = 5.0  # seconds between two looks at the routes' backlogs
+ENDS = (signal.SIGTERM, signal.SIGINT)
 ACK_MARGIN = 5.0  # seconds beyond a delivery's time-out until the server hands an event out again
 LOOK_EVERY = 10.0  # seconds between two looks whether the streams are as they must be
 LOOK_AGAIN = 1.0  # seconds, while they are not: readiness waits for it
@@ -72,7 +71,7 @@ class App:
         self._roles = roles
         self._vault = vault
         self._names = names(config.bus)
-        self._metrics = Metrics(version("vendorwire"))
+        self._metrics = Metrics(version("vendorwire"), self._time)
         self._sinks = [self._metrics.observe, FactLog().observe, *listeners]
         self._pulse = Pulse(time.monotonic)
         self._rng = random.Random()
@@ -80,10 +79,13 @@ class App:
         self._waiting_for = "the bus is not connected yet"
         self._trouble = ""  # with the streams
         self._stop = anyio.Event()
+        self._hurry = anyio.Event()
         self.address = ""  # where HTTP is served, once it is
 
     def stop(self) -> None:
-        """End in good order; `run` returns."""
+        """End in good order; `run` returns. Asked again, without waiting for the deliveries in hand: they come again."""
+        if self._stop.is_set():
+            self._hurry.set()
         self._stop.set()
 
     async def run(self) -> None:
@@ -96,6 +98,8 @@ class App:
             with anyio.CancelScope() as start:
                 async with beside(partial(self._cancel_when_stopped, start)):
                     await self._run()
+        if not self._stop.is_set():
+            raise EndedByItself("the agent")
         log.info("stopped")
 
     async def _run(self) -> None:
@@ -123,11 +127,12 @@ class App:
         queues: dict[str, RouteQueue],
     ) -> None:
         ledger = JetStreamLedger(bus, self._names, self._config.bus.keep_events)
+        schedule = Schedule(bus, self._names)
         polling = Polling(
             bus,
-            Schedule(bus, self._names),
-            Poller(ledger, _now, self._tell),
-            Health(ledger, _now, self._tell),
+            schedule,
+            Poller(ledger, schedule.now, self._tell),
+            Health(ledger, schedule.now, self._tell),
             {name: account.watched for name, account in accounts.items()},
             self._pulse,
             self._tell,
@@ -139,10 +144,11 @@ class App:
             keepers.start_soon(self._watch_freshness, bus)
             keepers.start_soon(tokenwatch.watch, bus, self._shelf(bus).store, _tokens(accounts), self._pulse)
             keepers.start_soon(self._keep_streams, bus)
+            keepers.start_soon(Backlogs(bus, self._names, queues, self._pulse, self._tell).run)
             async with anyio.create_task_group() as work:
+                keepers.start_soon(self._cut_short, work.cancel_scope)
                 if "route" in self._roles:
                     keepers.start_soon(attempts.run)
-                    keepers.start_soon(self._count_backlogs, bus, queues)
                     for worker in workers:
                         work.start_soon(worker.run)
                 if "poll" in self._roles:
@@ -157,6 +163,11 @@ class App:
                     worker.stop()
                 work.cancel_scope.deadline = anyio.current_time() + self._config.grace.total_seconds()
             keepers.cancel_scope.cancel()
+
+    async def _cut_short(self, work: anyio.CancelScope) -> None:
+        """Whoever asks twice does not want to wait."""
+        await self._hurry.wait()
+        work.cancel()
 
     async def _prepare(self, bus: Bus, accounts: dict[str, vendors.Account], queues: dict[str, RouteQueue]) -> None:
         """Wait for the bus, however long it takes, make its streams and the routes' consumers as they must be, and open the
@@ -255,45 +266,36 @@ class App:
     def _tell_freshness(self, message: Message) -> None:
         try:
             head = _head.decode(message.data)
-        except ValueError:  # whoever polls it tells what is wrong with it
+        except (ValueError, RecursionError):  # whoever polls it tells what is wrong with it
             return
         if head.at is not None:
             scope = self._names.scope_of(message.subject)
-            self._tell(Fresh(scope=scope, at=head.at, records=head.records, held=head.held))
-
-    async def _count_backlogs(self, bus: Bus, queues: dict[str, RouteQueue]) -> None:
-        self._pulse.expect("backlogs", within=60)
-        standings = Standings(bus, self._names)
-        while True:
-            self._pulse.beat("backlogs")
-            with anyio.move_on_after(5):
-                await bus.ready()
-            try:
-                dead = await dead_count(bus, self._names)
-                for name, queue in queues.items():
-                    backlog = await queue.backlog()
-                    pending = backlog.waiting + backlog.in_hand
-                    standing = await standings.read(name) or Standing()
-                    rests = standing.position is not Position.CLOSED
-                    self._tell(RouteState(route=name, pending=pending, dead=dead.get(name, 0), circuit_open=rests))
-            except BusError as lost:
-                log.debug("backlogs are counted later: %s", lost)
-            await anyio.sleep(COUNT_EVERY)
+            at = min(head.at, datetime.fromtimestamp(message.published_at, UTC))  # its agent's clock may be ahead
+            self._tell(Fresh(scope=scope, at=at, records=head.records, held=head.held))
 
     def _shelf(self, bus: Bus) -> vendors.Shelf:
         return vendors.Shelf(JetStreamTokenStore(bus, self._names), self._vault)
 
     def _declare(self) -> None:
-        scopes = [
-            vendors.scope(account, resource) for account in self._config.accounts for resource in account.resources
-        ]
-        self._metrics.declare(scopes, [route.name for route in self._config.routes])
+        """What is configured, and how often it should be read: also where this agent does not poll, or has no bus yet."""
+        intervals = {
+            vendors.scope(account, resource): account.interval(resource).total_seconds()
+            for account in self._config.accounts
+            for resource in account.resources
+        }
+        self._metrics.declare(intervals, [route.name for route in self._config.routes])
+        for scope, interval in intervals.items():
+            self._tell(Scheduled(scope=scope, interval=interval))
 
     def _tell(self, fact: Fact) -> None:
         if isinstance(fact, BusState) and not fact.connected:
             self._waiting_for = self._waiting_for and fact.detail
         for sink in self._sinks:
             sink(fact)
+
+    def _time(self) -> float:
+        """In Unix seconds, the server's where it is known: a clock that is off must not make what is old look fresh."""
+        return time.time() if self._bus is None else self._bus.now()
 
     def _stale(self) -> list[str]:
         return [f"{loop} makes no progress" for loop in self._pulse.stale(time.monotonic())]
@@ -314,20 +316,20 @@ class App:
 
 @asynccontextmanager
 async def stopped_by_signals(app: App) -> AsyncIterator[None]:
-    """SIGTERM and Ctrl-C stop the agent in good order, for as long as the block lasts."""
+    """SIGTERM and Ctrl-C stop the agent in good order, for as long as the block lasts; after it they do nothing."""
     async with beside(partial(_await_signal, app)):
         yield
 
 
 async def _await_signal(app: App) -> None:
-    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-        async for _ in signals:
-            app.stop()
+    try:
+        with anyio.open_signal_receiver(*ENDS) as signals:
+            async for _ in signals:
+                app.stop()
+    finally:
+        for number in ENDS:
+            signal.signal(number, signal.SIG_IGN)  # one that comes now must not spoil the exit status
 
 
 def _tokens(accounts: Mapping[str, vendors.Account]) -> dict[str, TokenKeeper]:
     return {name: account.tokens for name, account in accounts.items()}
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

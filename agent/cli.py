@@ -6,6 +6,7 @@ Commands are imported when they are asked for, so that `--help` is quick.
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -42,7 +43,18 @@ def _parse_and_run(argv: Sequence[str] | None, options: argparse.Namespace) -> i
         parser().parse_args(argv, options)
     except SystemExit as ended:  # argparse has said all there is to say
         return int(ended.code or 0)
+    if options.command == "run":
+        _end_at_once_on_signals()
     return _run(options)
+
+
+def _end_at_once_on_signals() -> None:
+    """Until the agent listens to SIGTERM and Ctrl-C itself it has begun nothing, and may end on the spot.
+
+    Not by an exception: one that is raised while a module is imported may get lost.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: os._exit(0))
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -16,13 +16,13 @@ import anyio
 
 from agent.burying import Burying, said
 from agent.parcels import Parcel, Parcels
-from agent.pulse import Pulse
+from agent.pulse import EndedByItself, Pulse
 from agent.receivers import Receiver
 from agent.resting import Resting
 from agent.room import GLANCE, Room
 from agent.settling import Settler
 from agent.slots import Slots
-from events import retry
+from events import failpoints, retry
 from events.jetstream.attempts import Attempts
 from events.jetstream.connection import Bus
 from events.jetstream.errors import BusError, BusRefused
@@ -99,6 +99,8 @@ class RouteWorker:
             settling.start_soon(self._settler.run)
             await self._deliver_all()
             self._settler.end()
+        if not self._stopping:  # a delivery was cancelled by nobody of ours, and all others with it
+            raise EndedByItself(self._loop)
         self._pulse.done(self._loop)
 
     async def _deliver_all(self) -> None:
@@ -132,10 +134,10 @@ class RouteWorker:
         try:
             await self._work(slots)
         except* BusRefused as refused:
-            self._warn(str(refused.exceptions[0]))
+            self._warn(str(_first(refused)))
             await anyio.sleep(GLANCE)
         except* (BusError, ConsumerGone) as lost:
-            log.debug("route %s starts again: %s", self._name, lost.exceptions[0])
+            log.debug("route %s starts again: %s", self._name, _first(lost))
             await anyio.sleep(0.2)
 
     async def _look_again(self) -> None:
@@ -304,7 +306,9 @@ class RouteWorker:
         if self._rest.is_on:  # another event has just learnt that the receiver is gone, or keeps failing
             await parcel.message.retry(0)
             return False
+        failpoints.reached("delivery.begun")
         answer = await self._attempt(parcel, attempt)
+        failpoints.reached("delivery.answered")
         match retry.classify(answer.status, answer.retry_after, self._clock()):
             case retry.Delivered():
                 self._trouble = ""
@@ -336,6 +340,7 @@ class RouteWorker:
         wait = retry.wait(self._receiver.retries, attempt, self._rng, asked)
         if wait is None:
             await self._burying.bury(parcel, attempt, answer)
+            failpoints.reached("delivery.buried")
             self._note(parcel, DeliveryOutcome.DEAD, attempt, answer)
             self._settle(parcel, lanes)
             return True
@@ -360,6 +365,7 @@ class RouteWorker:
         """Keep what is known of the record first: the bus may go, and the process may die."""
         lanes.failed(parcel.lane, parcel.message.sequence, self._clock(), wait)
         await self._queue.save_lane(parcel.lane, lanes.snapshot(parcel.lane))
+        failpoints.reached("delivery.waiting")
         await parcel.message.retry(min(wait, AWAY))
 
     async def _keep_rate(self, message: Message) -> None:
@@ -413,3 +419,9 @@ class RouteWorker:
             due=due,
             replay=replay,
         )
+
+
+def _first(failures: BaseExceptionGroup[Exception]) -> Exception:
+    """The first failure of a group, which may hold groups."""
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first

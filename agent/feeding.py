@@ -15,7 +15,8 @@ from agent.reading import unreadable_place
 from agent.watched import Task
 from connectors.base import Feeding, Point, Points, Span
 from connectors.errors import Forbidden, Misconfigured, NothingThere, Unavailable, Unreadable, VendorError
-from events.diff import Stored, redact
+from events import failpoints
+from events.diff import CANNOT_BE_READ, Stored, redact
 from events.ledger import BATCH, Head, Part, State, messages
 from events.subjects import fits
 from schemas.changes import Change
@@ -66,7 +67,7 @@ class Follow:
             for part in parts:
                 await self._part(state, part)
         except VendorError as error:
-            task.failures.append(error)
+            task.failures.append(error.with_traceback(None))
         head = self._head(state, at=state.head.at if task.failures else task.now)
         if not task.failures or head.parts != state.head.parts:
             await task.ledger.commit(state, [], head, task.poll)
@@ -97,7 +98,7 @@ class Follow:
                 known = Part(began=known.began or self._task.now, cursor=max(high, known.cursor or high))
                 self._parts[part] = known
         except ALONE as error:
-            self._task.failures.append(error)
+            self._task.failures.append(error.with_traceback(None))
 
     def _behind(
         self, told: Iterable[str], stored: Mapping[str, Measured], began: datetime | None, start: datetime
@@ -125,7 +126,7 @@ class Follow:
             try:
                 reached = await self._read_on(state, _Sources(part, source, frozenset(keys)), behind, start, longest)
             except ALONE as error:
-                self._task.failures.append(error)
+                self._task.failures.append(error.with_traceback(None))
                 continue
             if reached >= start:
                 filled.update(keys)
@@ -172,6 +173,7 @@ class Follow:
             for point in self._points(page):
                 if not source or point.source == source:
                     told.setdefault(point.source, {})[point.at] = redact(point.value, self._task.watched.redact)
+        failpoints.reached("poll.read", self._task.scope.vendor)
         if self._records - records == self._unreadable - unreadable > 0:
             raise Unreadable(f"none of the {self._records - records} entries listed can be read")
         return told
@@ -195,6 +197,10 @@ class Follow:
         for at in range(0, len(keys), STORED_AT_ONCE):
             some = keys[at : at + STORED_AT_ONCE]
             found |= await self._task.ledger.stored(self._task.scope, some, self._task.resource.record)
+        if any(
+            each.unreadable for each in found.values()
+        ):  # how far it was told is not known: nothing is to be told twice
+            raise Unreadable(CANNOT_BE_READ)
         return {key: each.record for key, each in found.items() if isinstance(each.record, Measured)}
 
     async def _publish(

@@ -1,5 +1,6 @@
 """The ticks in hand. A tick in hand is the lease of its resource: whoever has it polls, and says so until it is done."""
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,26 +13,34 @@ from events.jetstream.schedule import BEAT, LEASE, Schedule, Tick
 from schemas.changes import Scope
 
 HOLD_EVERY = 100  # beats: before the place held in the schedule falls due
+LONGEST = 12 * 3600.0  # seconds of one poll: the first, with a small budget, takes an hour or two
+
+log = logging.getLogger("vendorwire.polling")
 
 
 class LeaseLost(Exception):
-    """This process or its bus stood still for so long that another agent may have the tick."""
+    """This process or its bus stood still for so long that another agent may have the tick, or the poll hangs and is to."""
 
 
 class _Lease:
     """A tick in our hand, which the server gives to nobody else `until` then (on the monotonic clock)."""
 
-    def __init__(self, tick: Tick) -> None:
+    def __init__(self, tick: Tick, longest: float) -> None:
         self.tick = tick
         self.work = anyio.CancelScope()
         self.beats = 0
         self.works = False
         self.lost = False
+        self.ends = time.monotonic() + longest
         self.renew()
 
     @property
     def has_run_out(self) -> bool:
         return time.monotonic() > self.until
+
+    @property
+    def hangs(self) -> bool:
+        return self.works and time.monotonic() > self.ends
 
     def renew(self) -> None:
         self.until = time.monotonic() + LEASE.total_seconds()
@@ -41,11 +50,14 @@ class Leases:
     """The ticks this agent has in hand, at most one of each resource. `keep` must run beside: every `beat` seconds it says
     "in progress", and every so-manieth time it holds the tick's place in the schedule."""
 
-    def __init__(self, bus: Bus, schedule: Schedule, beat: float = BEAT, hold_every: int = HOLD_EVERY) -> None:
+    def __init__(
+        self, bus: Bus, schedule: Schedule, beat: float = BEAT, hold_every: int = HOLD_EVERY, longest: float = LONGEST
+    ) -> None:
         self._bus = bus
         self._schedule = schedule
         self._every = beat
         self._hold_every = hold_every
+        self._longest = longest
         self._leases: dict[Scope, _Lease] = {}
 
     def __len__(self) -> int:
@@ -59,7 +71,7 @@ class Leases:
     @contextmanager
     def taken(self, tick: Tick) -> Iterator[None]:
         """The tick is in hand for as long as the block lasts."""
-        self._leases[tick.scope] = _Lease(tick)
+        self._leases[tick.scope] = _Lease(tick, self._longest)
         try:
             yield
         finally:
@@ -95,7 +107,9 @@ class Leases:
                     await self._bus.ready()
 
     async def _beat(self, lease: _Lease) -> None:
-        if lease.has_run_out:
+        if lease.hangs and not lease.lost:
+            log.error("a poll hangs and is given up", extra={"scope": str(lease.tick.scope)})
+        if lease.has_run_out or lease.hangs:
             lease.lost = True
             lease.work.cancel()
             return

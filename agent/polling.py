@@ -4,7 +4,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import anyio
 
@@ -12,15 +12,16 @@ from agent.health import Health
 from agent.leases import LeaseLost, Leases
 from agent.outcomes import Ended
 from agent.poller import Poller
-from agent.pulse import Pulse
+from agent.pulse import EndedByItself, Pulse
 from agent.watched import Watched
+from events import failpoints
 from events.jetstream.connection import Bus
 from events.jetstream.errors import ApiError, BusError, BusRefused
 from events.jetstream.pull import ConsumerGone
 from events.jetstream.schedule import Due, Schedule, Tick
 from events.ledger import LedgerRefused, LedgerUnavailable
 from schemas.changes import Scope
-from schemas.facts import Fact, Polled, PollOutcome, Scheduled
+from schemas.facts import Fact, Polled, PollOutcome
 
 AT_ONCE = 256  # polls in hand per agent: they mostly wait, and those of a hanging vendor must not hold up the others
 PAUSE = 0.5  # seconds until ticks are taken again that cannot be taken now
@@ -28,13 +29,14 @@ QUIET = 5.0  # seconds without a tick after which the loop shows that it lives
 LONGEST_BACKOFF = 900.0  # seconds between polls of what keeps failing
 THROTTLED_PAUSE = 60.0  # seconds, where a vendor that throttles does not say how long
 UNAUTHORIZED_PAUSE = 60.0
+UNPLANNED_PAUSE = 2.0  # seconds until a poll that the bus does not let us begin is tried again: no vendor was asked
 REFUSED_PAUSE = 15.0  # seconds until a poll whose changes the bus did not take is tried again
 DOUBLINGS = 3  # of the interval, for a resource that keeps failing: a vendor that is back is noticed soon
 LONGEST_WAIT_IN_LINE = 5.0  # seconds until a tick that came while its resource was being polled comes again
 OVERDUE = timedelta(
     seconds=15
 )  # a plan older than this will not fire by itself: the server had no room for the tick, say
-FOR_EVER = timedelta(days=3650)
+UNANSWERED = 4.0  # seconds after which what failed did so for want of an answer
 CHECK_EVERY = 20.0  # seconds between two looks for lost schedules
 LOOK_EVERY = 900.0  # seconds between two looks whether an account that is well is told as well
 UNKNOWN_HERE = 10.0  # seconds until a tick for an account this agent does not know is offered again
@@ -74,7 +76,7 @@ class Polling:
         self._looked: dict[Scope, float] = {}  # when the account's health was last looked at
         self._stopping = False
         self._taking = anyio.CancelScope()
-        self._trouble = ""
+        self._troubles: dict[Scope | str, str] = {}  # what was said of each
 
     def stop(self) -> None:
         """Take no more ticks; `run` ends when the polls in hand are abandoned by cancelling it."""
@@ -83,8 +85,6 @@ class Polling:
 
     async def run(self) -> None:
         """Poll whatever falls due, until stopped. Polls outlive a lost bus: their ticks are given back on its return."""
-        for scope, (entry, resource) in self._watched.items():
-            self._tell(Scheduled(scope=scope, interval=entry.connector.interval(resource).total_seconds()))
         self._pulse.expect("polling", within=60)
         async with anyio.create_task_group() as polls:
             polls.start_soon(self._leases.keep)
@@ -98,12 +98,14 @@ class Polling:
                     with anyio.CancelScope() as self._taking:
                         await self._take(polls.start_soon)
                 except BusRefused as refused:
-                    self._warn(f"ticks cannot be taken: {refused}")
+                    self._warn(f"ticks cannot be taken: {refused}", "ticks")
                     await anyio.sleep(PAUSE)
                 except (BusError, ConsumerGone) as lost:
                     log.debug("taking ticks starts again: %s", lost)
                     await anyio.sleep(0.2)
             polls.cancel_scope.cancel()
+        if not self._stopping:  # a poll was cancelled by nobody of ours, and all others with it
+            raise EndedByItself("polling")
         self._pulse.done("polling")
 
     async def keep_schedule(self) -> None:
@@ -114,23 +116,28 @@ class Polling:
             self._pulse.beat("schedule")
             with anyio.move_on_after(CHECK_EVERY):
                 await self._bus.ready()
+                asked = time.monotonic()
                 try:
                     await self.mend(forget=first)
-                except ApiError as refused:
-                    self._warn(f"the schedule cannot be kept: {refused}")
+                    if await self._schedule.is_paused():
+                        self._warn("no ticks come: somebody has paused their consumer on the server", "ticks")
+                except (ApiError, BusRefused) as refused:
+                    self._warn(f"the schedule cannot be kept: {refused}", "schedule")
                     await anyio.sleep(5)
                     continue
                 except BusError as lost:
                     log.debug("the schedule is looked at later: %s", lost)
+                    self._unanswered(asked, "schedule")
                     await anyio.sleep(0.5)
                     continue
                 first = False
+                self._troubles.pop("schedule", None)
                 await anyio.sleep(CHECK_EVERY)
 
     async def mend(self, *, forget: bool) -> None:
         """Every configured resource has a schedule or a tick; with `forget`, nothing else has."""
         known = await self._schedule.known()
-        now = datetime.now(UTC)
+        now = self._schedule.now()
         for scope, (entry, resource) in self._watched.items():
             interval = entry.connector.interval(resource)
             subjects = known.get(scope, set())
@@ -139,9 +146,8 @@ class Polling:
                 at = now + timedelta(seconds=self._rng.uniform(0, spread))
                 await self._schedule.plan(scope, at, Due(), only_if_missing=True)
             elif not any(".poll." in subject for subject in subjects):
-                # At start: it may have been made for a longer interval than is configured now.
-                longest = max(interval, timedelta(seconds=LONGEST_BACKOFF)) * 1.2 if forget else FOR_EVER
-                await self._straighten(scope, now, longest)
+                # It may have been made for a longer interval than is configured now, or by a clock that was ahead.
+                await self._straighten(scope, now, max(interval, timedelta(seconds=LONGEST_BACKOFF)) * 1.2)
         if forget:
             await self._schedule.forget(
                 [name for scope in known if scope not in self._watched for name in known[scope]]
@@ -179,16 +185,22 @@ class Polling:
             await self._wait_in_line(tick, other)
             return
         with self._leases.taken(tick):
+            failpoints.reached("poll.taken", tick.scope.vendor)
             await self._lease(tick)
 
     async def _lease(self, tick: Tick) -> None:
+        asked = time.monotonic()
         try:
             await self._work(tick)
         except LedgerRefused as refused:  # reading on would spend the vendor's quota for nothing
-            self._warn(f"what polls find cannot be stored: {refused}")
+            self._warn(f"what polls find cannot be stored: {refused}", tick.scope)
             await self._give_back(tick, seconds=REFUSED_PAUSE)
+        except (ApiError, BusRefused) as refused:
+            self._warn(f"polls cannot be planned: {refused}", tick.scope)
+            await self._give_back(tick, seconds=UNPLANNED_PAUSE)
         except (BusError, LedgerUnavailable) as lost:
             log.debug("the poll of %s is given up: %s", tick.scope, lost)
+            self._unanswered(asked, tick.scope)
             await self._bus.ready()
             await self._give_back(tick, seconds=0.2)
         except LeaseLost:
@@ -198,11 +210,16 @@ class Polling:
                 await self._give_back(tick, seconds=0)
             raise
 
-    def _warn(self, trouble: str) -> None:
-        """Once for each trouble, not at each attempt."""
-        if trouble != self._trouble:
+    def _unanswered(self, asked: float, about: Scope | str) -> None:
+        """A bus that is lost is told by others; one that is there and stores nothing (its disk is full, say) is told here."""
+        if self._bus.connected and time.monotonic() - asked > UNANSWERED:
+            self._warn("polls are given up: the bus is there, and does not answer", about)
+
+    def _warn(self, trouble: str, about: Scope | str) -> None:
+        """Once for each trouble, not at each attempt, nor for each resource that has it."""
+        if trouble not in self._troubles.values():
             log.warning("%s", trouble)
-        self._trouble = trouble
+        self._troubles[about] = trouble
 
     async def _wait_in_line(self, tick: Tick, other: Tick) -> None:
         """A tick that comes while our poll of its resource still runs; mostly that one is just about to end."""
@@ -210,19 +227,24 @@ class Polling:
             await self._give_back(tick, min(0.05 * 2.0 ** min(tick.message.delivered, 10), LONGEST_WAIT_IN_LINE))
 
     async def _work(self, tick: Tick) -> None:
-        started = datetime.now(UTC)
+        started = self._schedule.now()
         if not await self._schedule.begin(tick):
             return  # another tick has taken this one's place
+        failpoints.reached("poll.begun", tick.scope.vendor)
         entry, resource = self._watched[tick.scope]
         with self._leases.working(tick):
             ended = await self._guarded(entry, resource)
+            failpoints.reached("poll.ended", tick.scope.vendor)
             failures = 0 if ended.outcome.succeeded else tick.due.failures + 1
             well = await self._noted(tick, ended, failures)
         wait = self._wait(ended, entry.connector.interval(resource).total_seconds(), failures)
-        at = max(started + timedelta(seconds=wait), datetime.now(UTC))
+        at = max(started + timedelta(seconds=wait), self._schedule.now())
+        failpoints.reached("poll.noted", tick.scope.vendor)
         await self._schedule.finish(tick, at, Due(failures=failures, well=well))
+        failpoints.reached("poll.acked", tick.scope.vendor)
         self._planned[tick.scope] = at
-        self._trouble = ""
+        self._troubles.pop(tick.scope, None)
+        self._troubles.pop("ticks", None)
 
     async def _guarded(self, entry: Watched, resource: str) -> Ended:
         """How the poll ended."""

@@ -7,6 +7,10 @@ reason to restart the process: a loop beats while it waits for them.
 from collections.abc import Callable
 
 
+class EndedByItself(Exception):
+    """A loop has ended though nobody stopped it: the agent must not go on without it, nor end as if all were well."""
+
+
 class Pulse:
     """The last beat of each loop. `clock` is monotonic, in seconds."""
 

@@ -4,6 +4,7 @@ digest needs no look at the stored record; only a real difference fetches it and
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+import anyio.lowlevel
 import msgspec
 
 from agent.keyset import KeySet
@@ -13,7 +14,8 @@ from agent.vouching import Vouch, vouched
 from connectors.base import Page, Resource
 from connectors.decoding import what_is_wrong
 from connectors.errors import Unreadable
-from events.diff import Stored, Unknown, decide, deleted, digest, redact, restated
+from events import failpoints
+from events.diff import CANNOT_BE_READ, Stored, Unknown, decide, deleted, digest, redact, restated
 from events.ledger import BATCH, Head, Ledger, Poll, State, messages
 from events.packed import NO_ROW
 from events.subjects import fits
@@ -124,12 +126,13 @@ class Reading:
 
         `baseline` is None where this part has never been read to the end.
         """
+        failpoints.reached("poll.read", self.state.scope.vendor)
         items = self._known.items(page)
         self.records += len(items)
         if not page.timed and items.runs is not None and self._known.is_whole(items):
             self.seen.add_runs(items.runs)
             return
-        self._set_aside(page, items, part, baseline)
+        await self._set_aside(page, items, part, baseline)
         if page.timed or self._waiting >= TOGETHER:
             await self._decode_aside()
         if len(self._different) >= TOGETHER:
@@ -151,14 +154,18 @@ class Reading:
                 self._decide(item, stored.get(item.key))
         self._all_decided()
 
-    def _set_aside(self, page: Page, items: Recognised, part: str | None, baseline: Baseline | None) -> None:
+    async def _set_aside(self, page: Page, items: Recognised, part: str | None, baseline: Baseline | None) -> None:
         """Keep the items of a page that are not known by their bytes, and have a key. The others are seen."""
         places: Sequence[int] = range(len(items))
         if not page.timed:
             places = items.news()
             self.seen.add_others(items, places)
         soon = page.timed or self._waiting + len(places) >= TOGETHER  # they are decoded while their page is there
-        found = {at: self._news(items, at, timed=page.timed, soon=soon) for at in places}
+        found: dict[int, _News | None] = {}
+        for start in range(0, len(places), TOGETHER):
+            some = places[start : start + TOGETHER]
+            found |= {at: self._news(items, at, timed=page.timed, soon=soon) for at in some}
+            await anyio.lowlevel.checkpoint()  # a page may be long: the others go on meanwhile
         news = {at: item for at, item in found.items() if item is not None}
         seen = None
         if not page.timed and len(news) == len(found):
@@ -192,7 +199,11 @@ class Reading:
         asides, self._aside, self._waiting = self._aside, [], 0
         for aside in asides:
             page = aside.page
-            decoded = list(filter(None, (self._decode(aside, news) for news in aside.news)))
+            decoded: list[_Item] = []
+            for start in range(0, len(aside.news), TOGETHER):
+                some = aside.news[start : start + TOGETHER]
+                decoded += filter(None, (self._decode(aside, news) for news in some))
+                await anyio.lowlevel.checkpoint()
             in_doubt = []
             for item in decoded:
                 if page.in_doubt is not None and page.in_doubt(item.record):
@@ -339,6 +350,9 @@ class Reading:
             self._known.doubt(key)
 
     def _decide(self, item: _Item, stored: Stored | None) -> None:
+        if stored is not None and stored.unreadable:
+            self._quarantine(item.key, Unreadable(CANNOT_BE_READ))
+            return
         if item.again and stored is not None and _is_older(item, stored):
             return
         if self._rules.resource.sudden and stored is not None and _lost_its_times(item, stored):

@@ -1,13 +1,17 @@
 """A route's circuit as its worker uses it: what it comes to is kept on the bus, and a person's word is heard there."""
 
+import logging
 import time
 from collections.abc import Callable
 
 from events.circuit import Circuit, Position
+from events.jetstream.errors import ApiError, BusRefused
 from events.jetstream.standings import Standings
 from schemas.facts import Fact, RouteTurned
 
 KEEP_EVERY = 5.0  # seconds between two times that a route's last success or failure is kept
+
+log = logging.getLogger("vendorwire.delivering")
 
 
 class Resting:
@@ -28,6 +32,7 @@ class Resting:
         self._circuit = Circuit(target)
         self._kept = self._circuit.standing
         self._kept_at = float("-inf")
+        self._refused = False  # and said to be
 
     @property
     def is_on(self) -> bool:
@@ -88,6 +93,13 @@ class Resting:
         await self._keep()
 
     async def _keep(self) -> None:
-        standing = self._circuit.standing
-        await self._standings.write(self._route, standing)
-        self._kept, self._kept_at = standing, self._clock()
+        """Deliveries go on where the bus refuses it: that is logged once, until it takes it again."""
+        standing, self._kept_at = self._circuit.standing, self._clock()
+        try:
+            await self._standings.write(self._route, standing)
+        except (ApiError, BusRefused) as refused:
+            if not self._refused:
+                log.warning("how the route stands cannot be kept: %s", refused, extra={"route": self._route})
+            self._refused = True
+        else:
+            self._kept, self._refused = standing, False

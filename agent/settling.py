@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 
 import anyio
 
-from events.jetstream.errors import BusError
+from events import failpoints
+from events.jetstream.errors import ApiError, BusError, BusRefused
 from events.jetstream.outbox import RouteQueue
 from events.jetstream.pull import Message, ack_all
 from events.lanes import Lanes
@@ -80,8 +82,11 @@ class Settler:
 
     async def _acknowledge(self, due: Sequence[tuple[Message, str, Lanes]]) -> None:
         try:
+            await self._let_go(due)
             await ack_all([message for message, _, _ in due])
-            await self._release(due)
+            failpoints.reached("delivery.acked")
+            for message, lane, lanes in due:
+                lanes.settled(lane, message.sequence)
         except BusError as lost:
             log.debug("%d delivered events of route %s come again: %s", len(due), self._route, lost)
         finally:
@@ -91,11 +96,15 @@ class Settler:
             self._settled.set()
             self._settled = anyio.Event()
 
-    async def _release(self, settled: Sequence[tuple[Message, str, Lanes]]) -> None:
-        kept = []
-        for message, lane, lanes in settled:
-            if lanes.snapshot(lane) is not None:
-                kept.append((lane, lanes))
-            lanes.settled(lane, message.sequence)
-        for lane, lanes in kept:
-            await self._queue.save_lane(lane, lanes.snapshot(lane))
+    async def _let_go(self, due: Sequence[tuple[Message, str, Lanes]]) -> None:
+        """Store the lanes without what is being settled, before the bus is told.
+
+        Whoever took them over with an event that never comes again would wait for it for minutes; one that comes again
+        without being in its lane is only sent twice.
+        """
+        for message, lane, lanes in due:
+            kept = lanes.snapshot(lane) is not None
+            lanes.settling(lane, message.sequence)
+            if kept:
+                with suppress(ApiError, BusRefused):  # which it tells: what is delivered is to be settled all the same
+                    await self._queue.save_lane(lane, lanes.snapshot(lane))

@@ -52,7 +52,7 @@ class Sweep:
             for part in parts:
                 await self._part(reading, part)
         except VendorError as error:
-            self._failures.append(error)
+            self._failures.append(error.with_traceback(None))
         await reading.settle()
         if self._swept and not reading.blind:
             await self._missing(reading)
@@ -96,7 +96,7 @@ class Sweep:
             if query.whole and reading.records - records == reading.unreadable - unreadable > 0:
                 raise Unreadable(f"none of the {reading.records - records} records listed can be read")
         except (Forbidden, Misconfigured, NothingThere, Unavailable, Unreadable) as error:
-            self._failures.append(error)
+            self._failures.append(error.with_traceback(None))
             await reading.settle()  # what was read is true all the same
             return
         if query.whole:
@@ -158,7 +158,7 @@ class Sweep:
         try:
             absent = await self._absent(reading)
         except VendorError as error:  # not looked up is not known: the next sweep compares with the same list
-            self._failures.append(error)
+            self._failures.append(error.with_traceback(None))
             return
         held = held_parts(absent, self._listed, self._task.watched.max_ratio)
         for part, keys in absent.items():

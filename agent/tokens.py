@@ -20,6 +20,7 @@ from agent.telling import Telling
 from agent.vault import Vault
 from connectors.auth import Token
 from connectors.errors import AuthRefused, Misconfigured, Unavailable, VendorError
+from events import failpoints
 from events.ledger import LedgerUnavailable
 from events.tokens import Held, MemoryTokenStore, Moved, Taken, TokenStore
 from schemas.facts import TokenState
@@ -222,6 +223,7 @@ class TokenKeeper:
             why = error.why if isinstance(error, Spent) else error
             return why, standing.failed(why, spent=isinstance(error, Spent))
         self._unsaved = Unsaved(token, self._clock(), before, after)
+        failpoints.reached("token.given", self._connector.vendor)
         asked_with = seed.refresh if seed else self._sharing.consent()
         if not (self._sharing.has_key or self._connector.signs_in_anew or token.refresh == asked_with):
             self._telling.replaced()
@@ -262,6 +264,7 @@ class TokenKeeper:
             entry = standing.entry_of(new.token, sealed, self._clock() - new.received)
             try:
                 standing.revision = await sharing.write(entry, after)
+                failpoints.reached("token.stored", self._connector.vendor)
             except Moved:
                 held = await sharing.read()
                 there = self._opened(held) if held else None

@@ -1,16 +1,18 @@
 """A second look at records that are in doubt, at what is stored of them: by their own resource, or by another."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import msgspec
 
 from connectors.base import Page
 from connectors.errors import Unreadable
+from events.diff import CANNOT_BE_READ, Stored
 from events.ledger import Ledger
 from schemas.changes import Scope
 from schemas.records import Record
 
+NOTHING = Stored(0, 0, None)
 LATE = timedelta(seconds=5)  # that a poll may be late
 
 
@@ -22,10 +24,9 @@ class Vouch(msgspec.Struct, frozen=True, kw_only=True):
     every: timedelta
     patience: timedelta | None
 
-    async def stored(self, ledger: Ledger, keys: Sequence[str]) -> dict[str, Record]:
+    async def stored(self, ledger: Ledger, keys: Sequence[str]) -> Mapping[str, Stored]:
         """What is stored of these keys."""
-        found = await ledger.stored(self.by, keys, self.kind)
-        return {key: each.record for key, each in found.items() if each.record is not None}
+        return await ledger.stored(self.by, keys, self.kind)
 
     async def overdue(self, ledger: Ledger, now: datetime) -> datetime | None:
         """When the other resource was last read, where that is too long ago to say of what it was alive in that it is silent."""
@@ -54,8 +55,11 @@ async def vouched(
     known = await vouch.stored(ledger, list({key for key, _ in records}))
     kept: list[Record | None] = []
     for key, record in records:
-        other, seen = known.get(key), None
+        stored, seen = known.get(key, NOTHING), None
+        other = stored.record
         try:
+            if stored.unreadable:
+                raise Unreadable(CANNOT_BE_READ)
             if vouch.knows(other, overdue):
                 seen = page.vouched(record, other)
         except Unreadable as error:

@@ -11,11 +11,11 @@ from connectors.errors import Unreadable
 T = TypeVar("T")
 
 # Half of a character, as some writers leave when they cut a text: not Unicode, and msgspec takes no page that holds one.
-# Whole pairs and all other escapes are matched too, so that what looks like one inside them is not touched.
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
+# Whole pairs are matched too, so that what looks like one inside them is not touched.
+_HALF = re.compile(
+    rb"\\u[dD](?:[89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>[89a-fA-F][0-9a-fA-F]{2}))"
 )
+_MOST_HALVES = 10_000  # more are no texts that were cut
 EXACT = 2**53
 BOM = b"\xef\xbb\xbf"
 
@@ -39,8 +39,8 @@ def decode(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T], where: s
         try:
             return decoder.decode(text)
         except msgspec.DecodeError:
-            mended = _ESCAPE.sub(lambda found: b"\\ufffd" if found["half"] else found[0], text)
-            if mended == text:
+            mended = _without_halves(text)
+            if mended is None:
                 raise
             return decoder.decode(mended)
     except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
@@ -51,6 +51,19 @@ def decode(body: bytes | msgspec.Raw, decoder: msgspec.json.Decoder[T], where: s
     elif not start:
         reason = "the reply is empty"
     raise Unreadable(f"{where}: {reason}")
+
+
+def _without_halves(text: bytes) -> bytes | None:
+    """The text with a sign that something is missing for each half of a character; None where it holds none, or far too many."""
+    mended, halves, at = bytearray(), 0, 0
+    while halves <= _MOST_HALVES and (found := _HALF.search(text, at)):
+        before, at = text[at : found.start()], found.end()
+        if (len(before) - len(before.rstrip(b"\\"))) % 2:  # the backslash is itself escaped
+            at = found.start() + 1
+        elif found["half"]:
+            mended, halves = mended or bytearray(text), halves + 1
+            mended[found.start() : found.end()] = b"\\ufffd"
+    return bytes(mended) if 0 < halves <= _MOST_HALVES else None
 
 
 class at:  # noqa: N801 - it reads as a word; a generator would cost four times as much, for every field of every record

@@ -8,6 +8,7 @@ from connectors.errors import Misconfigured, NothingThere, Unavailable, Unreadab
 from connectors.listing import KeyOf, Keys, Listed, PlainKeys, key_or_bytes
 
 MOST_PAGES = 1000
+LONGEST = 50_000  # items on one page: where they are records, it is longer than any reply may be
 READINGS = 3  # of a listing whose records move from page to page meanwhile
 
 
@@ -94,6 +95,8 @@ class _Reader:
 
     def take(self, number: int, page: Listed) -> int:
         """How many keys of the page are new."""
+        if len(page.items) > LONGEST:
+            raise Unreadable(f"page {number} has {len(page.items)} items, more than {LONGEST}")
         news = self.known.add_items(page.items, self._key_of)
         again = bool(page.items) and not news
         self._first = self._first or page.items

@@ -24,7 +24,7 @@ from connectors.auth import SignIn, Token, life
 from connectors.base import Connector, Page, Query, Resource
 from connectors.decoding import BOM
 from connectors.errors import Forbidden, Misconfigured, NothingThere, Unavailable, Unreadable, VendorError
-from connectors.indexed import READINGS, indexed
+from connectors.indexed import LONGEST, READINGS, indexed
 from connectors.ipro_records import (
     NO_CURRENCY,
     Paid,
@@ -354,7 +354,10 @@ def _page(reply: wire.Listing | list[msgspec.Raw]) -> Listed:
 
 
 def _items(reply: wire.Listing | list[msgspec.Raw]) -> Sequence[msgspec.Raw]:
-    return reply.items or () if isinstance(reply, wire.Listing) else reply
+    items = (reply.items or ()) if isinstance(reply, wire.Listing) else reply
+    if len(items) > LONGEST:
+        raise Unreadable(f"a listing of {len(items)} items on one page, more than {LONGEST}")
+    return items
 
 
 def _total(reply: wire.Listing | list[msgspec.Raw]) -> int | None:

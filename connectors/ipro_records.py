@@ -223,7 +223,12 @@ def _status(found: wire.Booking) -> BookingStatus:
 
 
 def _tag(tag: wire.Named | str | float | None) -> str | None:
-    return (text(tag.name) or text(tag.id)) if isinstance(tag, wire.Named) else text(tag)
+    if not isinstance(tag, wire.Named):
+        return text(tag)
+    named = text(tag.name) or text(tag.id)
+    if named is None:
+        raise Unreadable("$.BookingTags: a tag has neither a name nor an id")
+    return named
 
 
 def _letting(found: wire.Property) -> PropertyStatus | None:

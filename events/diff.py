@@ -14,15 +14,21 @@ from schemas.records import Booking, BookingStatus, Property, PropertyStatus, Re
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+CANNOT_BE_READ = "what is stored of it cannot be read: a later release wrote it, or it is damaged"
+
 _encoder = msgspec.json.Encoder()
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """A record as the ledger holds it; `record` is None for a tombstone. `schema` is the version it was written with."""
+    """A record as the ledger holds it; `record` is None for a tombstone. `schema` is the version it was written with.
+
+    `unreadable`: there is a record, and this release cannot read it. Nothing is to be told of it, nor is it to be replaced.
+    """
 
     version: int
     schema: int
     record: Record | None
+    unreadable: bool = False
 
 
 def digest(record: Record) -> int:
@@ -73,7 +79,7 @@ def decide(key: str, stored: Stored | None, after: Record, verbs: Sequence[str],
     """What reading this record means; `unknown` is for one that is not stored.
 
     A record whose only differences are fields that its stored schema version did not have is restated: without an event, so
-    under the version it has.
+    under the version it has. Where it has others too, only those are told.
     """
     if stored is None:
         return Change(key=key, version=1, verb=unknown.verb, before=None, after=after, first_sync=unknown.first)
@@ -82,10 +88,13 @@ def decide(key: str, stored: Stored | None, after: Record, verbs: Sequence[str],
     fields = tuple(after.differences(stored.record))
     if not fields:
         return None
-    if all(after.added_in.get(name, 1) > stored.schema for name in fields):
+    new = {name: getattr(after, name) for name in fields if after.added_in.get(name, 0) > stored.schema}
+    if len(new) == len(fields):
         return restated(key, stored, after)
-    verb = most_telling(stored.record, after, verbs)
-    return Change(key=key, version=stored.version + 1, verb=verb, before=stored.record, after=after, fields=fields)
+    before = msgspec.structs.replace(stored.record, **new) if new else stored.record
+    told = tuple(name for name in fields if name not in new)
+    verb = most_telling(before, after, verbs)
+    return Change(key=key, version=stored.version + 1, verb=verb, before=before, after=after, fields=told)
 
 
 def restated(key: str, stored: Stored, after: Record) -> Change:

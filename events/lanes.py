@@ -5,8 +5,8 @@ keeps three promises:
 
 - every event the bus hands out passes through `arrive`, also one handed out again, and after each `Deliver` comes
   `settled`, `failed` or `rested`, or else `released`;
-- `snapshot` is stored, where it changed, before the event is handed back to the bus, and `settled` is called once the
-  bus has confirmed the acknowledgement;
+- `snapshot` is stored, where it changed, before the event is handed back to the bus, and after `settling` before it is
+  acknowledged; `settled` is called once the bus has confirmed that;
 - after a start the lanes are restored from the stored snapshots, and whatever may still be in another worker's hand is
   named with `doubt`: later events of its record wait until it comes back, or until it cannot come back any more.
 
@@ -54,6 +54,7 @@ class _Lane(msgspec.Struct):
     events: list[int] = []  # not settled, ascending
     failures: dict[int, _Failure] = {}
     in_hand: int | None = None
+    settling: bool = False  # the one in hand: it is not part of what must outlive the process
     doubts: dict[int, float] = {}  # perhaps in another worker's hand, and until when that can be
     unseen: set[int] = set()  # restored, and not handed out since
     unseen_until: float = 0.0  # one of those may be in another worker's hand, too
@@ -142,11 +143,16 @@ class Lanes:
                     wait = min(failure.wait, before - failure.at)
                     lane.failures[seq] = msgspec.structs.replace(failure, wait=wait)
 
+    def settling(self, key: str, seq: int) -> None:
+        """The event in hand is delivered or in the dead letters, which the bus is about to be told."""
+        lane = self._lanes[key]
+        lane.settling = lane.in_hand == seq
+
     def settled(self, key: str, seq: int) -> None:
-        """The event is delivered or in the dead letters: the next of its record may go."""
+        """The bus knows that the event is done with: the next of its record may go."""
         lane = self._lanes[key]
         _drop(lane, seq)
-        lane.in_hand = None
+        _let_go(lane)
         if not lane.events:
             del self._lanes[key]
 
@@ -154,14 +160,18 @@ class Lanes:
         """Out of hand, and what became of it is not known: it comes back, or has been settled. Harmless after either."""
         lane = self._lanes.get(key)
         if lane is not None and lane.in_hand == seq:
-            lane.in_hand = None
+            _let_go(lane)
 
     def snapshot(self, key: str) -> bytes | None:
         """What must outlive the process; None for a record of which nothing has failed: what was stored can be deleted."""
         lane = self._lanes.get(key)
-        if lane is None or not lane.failures:
+        if lane is None:
             return None
-        return msgspec.json.encode(_Saved(lane.events, lane.failures, lane.doubts))
+        events, failures = lane.events, lane.failures
+        if lane.settling:
+            events = [seq for seq in events if seq != lane.in_hand]
+            failures = {seq: failure for seq, failure in failures.items() if seq != lane.in_hand}
+        return msgspec.json.encode(_Saved(events, failures, lane.doubts)) if failures else None
 
     def restore(self, key: str, saved: bytes, *, settled_up_to: int = 0) -> None:
         """Take up a stored snapshot, before the first arrival. Raises msgspec.DecodeError for what is not one.
@@ -183,7 +193,11 @@ class Lanes:
 def _put_off(lane: _Lane, seq: int, now: float, wait: float, *, attempts: int) -> None:
     before = lane.failures[seq].attempts if seq in lane.failures else 0
     lane.failures[seq] = _Failure(before + attempts, now, wait)
-    lane.in_hand = None
+    _let_go(lane)
+
+
+def _let_go(lane: _Lane) -> None:
+    lane.in_hand, lane.settling = None, False
 
 
 def _turn(lane: _Lane, seq: int) -> float:

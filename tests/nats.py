@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 BINARY = Path(sys.executable).with_name("nats-server")
@@ -21,8 +22,9 @@ DEADLINE = 10.0  # seconds within which whatever a test waits for must have come
 class NatsServer:
     """A nats-server on 127.0.0.1 with JetStream in `folder`. Its port and data stay the same over `restart`."""
 
-    def __init__(self, folder: Path, port: int, config_extra: str, jetstream: bool) -> None:
+    def __init__(self, folder: Path, port: int, config_extra: str, jetstream: bool, within: Sequence[str] = ()) -> None:
         self._folder = folder
+        self._within = within
         self._config_extra = config_extra
         self._jetstream = jetstream
         self.port = port
@@ -48,7 +50,9 @@ class NatsServer:
         conf = self._folder / "nats.conf"
         conf.write_text("\n".join([*lines, self._config_extra, ""]))
         with (self._folder / "nats.log").open("ab") as log:
-            self._process = subprocess.Popen([BINARY, "-c", conf], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                [*self._within, BINARY, "-c", conf], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
         self.port = self._listening()
 
     def _listening(self) -> int:
@@ -103,8 +107,11 @@ class NatsServer:
         self.kill()
 
 
-def start_nats(folder: Path, *, port: int = 0, config_extra: str = "", jetstream: bool = True) -> NatsServer:
-    """A running server. `port` 0 takes a free one; `config_extra` is added to its configuration file."""
-    server = NatsServer(folder, port, config_extra, jetstream)
+def start_nats(
+    folder: Path, *, port: int = 0, config_extra: str = "", jetstream: bool = True, within: Sequence[str] = ()
+) -> NatsServer:
+    """A running server. `port` 0 takes a free one; `config_extra` is added to its configuration file; `within` is a command
+    that becomes the one that follows it, such as `nsenter`."""
+    server = NatsServer(folder, port, config_extra, jetstream, within)
     server.start()
     return server

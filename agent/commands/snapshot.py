@@ -9,7 +9,7 @@ from agent.bus import names
 from agent.commands import lines, output
 from agent.commands.failures import DONE, Failed
 from agent.commands.reaching import Settings, account, finish, reached, stored
-from events.diff import Stored
+from events.diff import CANNOT_BE_READ, Stored
 from events.jetstream.ledger import JetStreamLedger
 from schemas.records import Record
 
@@ -36,6 +36,8 @@ def main(settings: Settings, name: str, resource: str, key: str | None) -> int:
                 await _list(ledger.snapshots(scope, kind), kind, settings)
                 return DONE
             found = (await ledger.stored(scope, [key], kind)).get(key)
+            if found is not None and found.unreadable:
+                raise Failed(f"{scope}/{key}: {CANNOT_BE_READ}")
             if found is None or found.record is None:
                 raise Failed(f"{scope} has no record {key!r}")
             if settings.json:
@@ -50,7 +52,10 @@ def main(settings: Settings, name: str, resource: str, key: str | None) -> int:
 async def _list(records: AsyncIterator[tuple[str, Stored]], kind: type[Record], settings: Settings) -> None:
     names_of = lines.telling(kind)
     rows: list[tuple[str, ...]] = []
+    unreadable: list[str] = []
     async for key, found in records:
+        if found.unreadable:
+            unreadable.append(key)
         if found.record is None:
             continue
         if settings.json:
@@ -60,5 +65,7 @@ async def _list(records: AsyncIterator[tuple[str, Stored]], kind: type[Record], 
         rows.append((key, str(found.version), *(lines.short(fields.get(name)) for name in names_of)))
     if rows:
         output.table(("key", "version", *names_of), sorted(rows))
-    elif not settings.json:
+    elif not settings.json and not unreadable:
         output.line("nothing is stored")
+    if unreadable:
+        raise Failed(f"{', '.join(unreadable)}: {CANNOT_BE_READ}")

@@ -1,7 +1,7 @@
 """A sandbox behind a port on this machine."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 
 import anyio
 import httpx
@@ -45,9 +45,10 @@ async def _send(request: web.BaseRequest, response: httpx.Response) -> web.Strea
         raise TypeError("a sandbox answers with a body that can be read asynchronously")
     reply = web.StreamResponse(status=response.status_code)
     reply.headers.extend(response.headers.multi_items())
-    async with aclosing(stream):  # also where the client left before it read anything
-        await reply.prepare(request)
-        async for chunk in stream:
-            await reply.write(chunk)
-        await reply.write_eof()
+    with suppress(ConnectionResetError):  # the client has left
+        async with aclosing(stream):
+            await reply.prepare(request)
+            async for chunk in stream:
+                await reply.write(chunk)
+            await reply.write_eof()
     return reply

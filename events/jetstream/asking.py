@@ -18,6 +18,12 @@ from events.jetstream.errors import ApiError, BusError, BusRefused, BusUnavailab
 
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]*)"')
 BATCHES = 12  # open at once: the server keeps 50 for each stream, whoever opens them
+_NOT_NOW = {
+    10008,  # nobody leads
+    10009,  # another leads
+    10163,  # what the expected sequence is held against is still on its way to the replicas
+    10176,  # the batch began with the leader before
+}
 _REMEMBERED = 1000
 _TOGETHER = 128  # messages rendered in one go
 _FRAME = len("NATS/1.0\r\n\r\n")  # bytes around headers
@@ -91,7 +97,7 @@ class Asking:
         self._waiting: set[_Wait | _Request] = set()
         self._denied: set[str] = set()  # subjects on which nobody waited to be told, in small letters
         self.batches = anyio.Semaphore(BATCHES, fast_acquire=True)
-        self._deaf = False  # the server denied us our own inbox: no answer can come
+        self.deaf: BusRefused | None = None  # we were denied our own inbox: no answer comes, nor after a grant
 
     async def request(self, subject: str, data: bytes, headers: Mapping[str, str] | None, timeout: float) -> Msg:
         """The first answer. Raises BusUnavailable, NobodyListens, BusRefused, and ApiError for an oversized message."""
@@ -200,8 +206,9 @@ class Asking:
             if not concerned and len(self._denied) < _REMEMBERED:
                 self._denied.add(subject)
         elif subject.startswith(self._inbox_prefix.lower()):
-            self._deaf = True
-            self.fail(_not_allowed("subscribe", f"{self._inbox_prefix}.>"))
+            self.deaf = _not_allowed("subscribe", f"{self._inbox_prefix}.>")
+            self.fail(self.deaf)
+            self._client.lost.set()
 
     @contextmanager
     def heeding(self, subjects: Collection[str]) -> Iterator[None]:
@@ -244,17 +251,20 @@ class Asking:
         return b"".join(parts)
 
     def _refuse_denied(self, subject: str, *, replies: bool) -> None:
-        if replies and self._deaf:
-            raise _not_allowed("subscribe", f"{self._inbox_prefix}.>")
+        if replies and self.deaf:
+            raise self.deaf
         if subject.lower() in self._denied:
             self._denied.discard(subject.lower())  # told once: the grant may come while we are connected
             raise _not_allowed("publish", subject)
 
 
 def accepted(data: bytes) -> int:
-    """The sequence in JetStream's answer (0 where it has none). Raises ApiError where the answer is a refusal."""
+    """The sequence in JetStream's answer (0 where it has none). Raises ApiError where the answer is a refusal, BusUnavailable
+    where it is one for this moment only."""
     reply = _reply.decode(data)
     if reply.error is not None:
+        if reply.error.err_code in _NOT_NOW:
+            raise BusUnavailable(f"JetStream does not do it at present: {reply.error.description}")
         raise ApiError(reply.error.code, reply.error.err_code, reply.error.description)
     return reply.seq
 

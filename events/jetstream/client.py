@@ -48,10 +48,22 @@ class OneConnection(Client):
     async def write(self, lines: bytes) -> None:
         """Send whole protocol lines as they are, and wait until there is room for more. What nats-py has pending may come
         later. Raises ConnectionClosedError, or OSError, where the connection is lost."""
-        if not self.is_connected or self._transport is None:
+        if not self.is_connected or self._transport is None or self._has_died():
             raise errors.ConnectionClosedError
         self._transport.write(lines)
         await self._transport.drain()  # type: ignore[no-untyped-call] # nats-py gives this one no types
+
+    async def _flush_pending(self, force_flush: bool = False) -> Any:  # noqa: FBT001, FBT002 - upstream's signature
+        if self._has_died():  # uvloop ends a write to such a connection with a RuntimeError
+            raise errors.ConnectionClosedError
+        return await super()._flush_pending(force_flush)
+
+    def _has_died(self) -> bool:
+        """Whether the connection is gone and upstream, which learns of it by reading, does not know yet."""
+        if self.lost.is_set():
+            return False
+        writer = self._transport._io_writer if isinstance(self._transport, TcpTransport) else None  # noqa: SLF001
+        return writer is not None and writer.is_closing()
 
     def write_with_next(self, lines: bytes) -> None:
         """Send protocol lines as they are, together with whatever is sent next."""

@@ -8,8 +8,10 @@ Subscriptions are made again on the next connection.
 
 import logging
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 import anyio
@@ -67,6 +69,14 @@ class Bus:
         self._changed = anyio.Event()
         self._subscriptions: set[Subscription] = set()
         self._last_error: Exception | None = None
+        self._zero = time.time() - time.monotonic()  # the server's time when our monotonic clock began
+
+    def now(self) -> float:
+        """The server's time, in Unix seconds: it says what is due, and agents tell one another times in it.
+
+        It goes on by our monotonic clock, and is set by what the server says. A wall clock that is off moves nothing.
+        """
+        return self._zero + time.monotonic()
 
     @property
     def connected(self) -> bool:
@@ -104,7 +114,11 @@ class Bus:
 
     async def api(self, suffix: str, body: Mapping[str, Any] | None = None, timeout: float = TIMEOUT) -> dict[str, Any]:
         """JetStream's answer to `$JS.API.<suffix>`. Raises ApiError where it refuses."""
-        return await _api(self._ask(), suffix, body, timeout)
+        asked = time.monotonic()
+        answer = await _api(self._ask(), suffix, body, timeout)
+        if isinstance(told := answer.get("ts"), str):
+            self._hear_time(datetime.fromisoformat(told).timestamp(), asked)
+        return answer
 
     async def publish(
         self, subject: str, data: bytes = b"", headers: Headers | None = None, timeout: float = TIMEOUT
@@ -175,16 +189,20 @@ class Bus:
         await self.api("INFO", timeout=PING_TIMEOUT)
         return anyio.current_time() - start
 
+    def _hear_time(self, told: float, asked: float) -> None:
+        """The server told its time between asking and now. Within that nothing is better than what we have."""
+        self._zero = min(max(self._zero, told - time.monotonic()), told - asked)
+
     async def keep_connected(self) -> None:
         """Connect, stay, connect again. Ends only when the bus refuses us before it was ever up."""
         attempt = 0
         while not self._refused:
             client = OneConnection(tls_wanted=self._options.tls_wanted)
             try:
-                await self._open(client)
+                asking = await self._open(client)
                 attempt = 0
                 await client.lost.wait()
-                self._down(BusUnavailable(f"the connection to NATS at {self._options.where} was lost"))
+                self._down(asking.deaf or BusUnavailable(f"the connection to NATS at {self._options.where} was lost"))
             except (BusRefused, BusUnavailable) as failure:
                 self._down(failure)
             finally:
@@ -192,7 +210,7 @@ class Bus:
             await anyio.sleep(min(_LONGEST_PAUSE, 0.2 * 2**attempt) * random.uniform(0.5, 1))
             attempt = min(attempt + 1, 8)
 
-    async def _open(self, client: OneConnection) -> None:
+    async def _open(self, client: OneConnection) -> Asking:
         where = self._options.where
         self._last_error = None
         self._asking = asking = Asking(client, self._options.inbox_prefix)
@@ -208,6 +226,7 @@ class Bus:
         self._client = client
         self._was_up = True
         self._tell(BusState(connected=True))
+        return asking
 
     async def _check(self, client: OneConnection, asking: Asking) -> None:
         where = self._options.where

@@ -9,6 +9,8 @@
 No message holds a secret, a header or a body.
 """
 
+_WRONG_LAST_SEQUENCE = (10071, 10164)  # the second of messages that a cluster is still writing to its replicas
+
 
 class BusError(Exception):
     """The bus cannot do what it was asked."""
@@ -27,10 +29,15 @@ class NobodyListens(BusUnavailable):
 
 
 class ApiError(BusError):
-    """JetStream's refusal: `code` as in HTTP, `err_code` the server's own number (10071: wrong last sequence)."""
+    """JetStream's refusal: `code` as in HTTP, `err_code` the server's own number."""
 
     def __init__(self, code: int, err_code: int, description: str) -> None:
         super().__init__(f"{description} ({err_code})")
         self.code = code
         self.err_code = err_code
         self.description = description
+
+    @property
+    def is_conflict(self) -> bool:
+        """Whether the stream holds, or is about to store, another message than the expected one on a subject."""
+        return self.err_code in _WRONG_LAST_SEQUENCE

@@ -13,6 +13,7 @@ from functools import lru_cache
 import anyio
 import msgspec
 
+from events import failpoints
 from events.diff import Stored
 from events.index import Entry, Index
 from events.jetstream.asking import Outgoing
@@ -43,7 +44,6 @@ VERSION, DIGEST, SCHEMA, DELETED, KEY = (
     "Vendorwire-Deleted",
     "Vendorwire-Key",
 )
-WRONG_LAST_SEQUENCE = 10071
 READ_BATCH = 1000
 TOMBSTONE_AT_LEAST = timedelta(days=90)
 _head = msgspec.json.Decoder(Head)
@@ -103,12 +103,14 @@ class JetStreamLedger:
         """One atomic batch. After BusUnavailable nothing is known: the next load asks the server."""
         if messages(changes) > BATCH:
             raise ValueError(f"a commit holds at most {BATCH} messages")
+        failpoints.reached("commit.begun", state.scope.vendor)
         writing = _Writing(self._names, state, poll, self._event_ttl, self._tombstone_ttl)
         fence = f"Nats-Rollup: sub\r\nNats-Expected-Last-Subject-Sequence: {state.fence}\r\n"
         last = (self._names.head(state.scope), _encode(head), fence)
         async with self._loading.setdefault(state.scope, anyio.Lock(fast_acquire=True)):
             with _named(state.scope):
                 sequence = await self._bus.publish_batch(writing.outgoing(changes), last, meanwhile=writing.prepare)
+            failpoints.reached("commit.stored", state.scope.vendor)
             fenced, state.fence = state.fence, sequence
             state.head = head
             writing.enter()
@@ -167,6 +169,7 @@ class _Writing:
 
     def prepare(self) -> None:
         """Do all that can be done before the commit is known to be stored."""
+        failpoints.reached("commit.sent", self._scope.vendor)
         self.enter = self._index.prepared(self._entries)
 
     def outgoing(self, changes: Iterable[Change]) -> Iterator[Outgoing]:
@@ -179,6 +182,7 @@ class _Writing:
                 yield self._snapshots + key, b"", headers + self._of_tombstones
             else:
                 yield self._snapshots + key, after, f"{headers}{DIGEST}: {entry.digest:016x}\r\n"
+            failpoints.reached("commit.rendered", self._scope.vendor)
             if change.verb is not None:
                 poll = self._poll
                 event = event_of(change, self._scope, observed_at=poll.observed_at, poll_id=poll.id, encoded=after)
@@ -192,7 +196,7 @@ def _named(scope: Scope | None = None) -> Iterator[None]:
     try:
         yield
     except ApiError as error:
-        if error.err_code == WRONG_LAST_SEQUENCE:
+        if error.is_conflict:
             raise Conflict(str(scope)) from None
         raise LedgerRefused(f"the bus refused: {error.description}") from None
     except BusRefused as error:
@@ -206,8 +210,12 @@ def _entry(headers: Mapping[str, str]) -> Entry:
 
 
 def _stored(data: bytes, headers: Mapping[str, str], kind: type[Record]) -> Stored:
-    record = None if DELETED in headers else _decoder(kind).decode(data)
-    return Stored(int(headers[VERSION]), int(headers.get(SCHEMA, "1")), record)
+    version, schema = int(headers[VERSION]), int(headers.get(SCHEMA, "1"))
+    try:
+        record = None if DELETED in headers else _decoder(kind).decode(data)
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        return Stored(version, schema, None, unreadable=True)
+    return Stored(version, schema, record)
 
 
 @lru_cache

@@ -1,15 +1,17 @@
 """What a route has to deliver, as JetStream keeps it: the route's consumer, its replays, its lanes and its dead letters."""
 
 import hashlib
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import lru_cache, partial
+from typing import Any
 
 import msgspec
 
 from events.jetstream.connection import Bus
-from events.jetstream.errors import ApiError
+from events.jetstream.errors import ApiError, BusRefused
 from events.jetstream.ledger import KEY
 from events.jetstream.pull import Message, Puller, pulling
 from events.jetstream.read import BATCH, first_since, held
@@ -30,6 +32,7 @@ REASON, ATTEMPTS, STATUS, EVENT_ID, FAILED_AT = (
     "Vendorwire-Event-Id",
     "Vendorwire-Failed-At",
 )
+log = logging.getLogger("vendorwire.outbox")
 _NANO = 1_000_000_000
 _ONE_AT_A_TIME = {
     "priority_policy": "pinned_client",
@@ -55,6 +58,7 @@ class Backlog(msgspec.Struct, frozen=True):
     in_hand: int
     settled_up_to: int
     handed_out_up_to: int
+    paused: bool = False  # somebody keeps the server from handing them out
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +92,8 @@ class RouteQueue:
         self.ack_wait = ack_wait
         self._begin = begin
         self.consumer = f"route-{route}"
-        self._settled_up_to = 0  # as last seen: a consumer deleted under us is made again from there
+        self._settled_up_to: int | None = None  # as last seen: a consumer deleted under us is made again from there
+        self._lanes_refused = False  # and said to be
         self._stream_made = ""  # when, as the server says: sequences of another stream mean nothing
 
     async def ensure(self) -> None:
@@ -108,9 +113,10 @@ class RouteQueue:
             **_ONE_AT_A_TIME,
         }
         start = partial(self._start, stream["created"], stream["state"]["last_seq"])
-        await self._ensure(self._names.ledger, self.consumer, wanted, start)
+        info = await self._ensure(self._names.ledger, self.consumer, wanted, start)
         if stream["created"] != self._stream_made:
-            self._stream_made, self._settled_up_to = stream["created"], 0
+            self._stream_made, self._settled_up_to = stream["created"], None
+        self._note_settled(info)
         replays = {
             "durable_name": self.consumer,
             "filter_subjects": [self._names.replay(self._route)],
@@ -126,12 +132,13 @@ class RouteQueue:
         """How much there is to deliver."""
         info = await self._bus.api(f"CONSUMER.INFO.{self._names.ledger}.{self.consumer}")
         replays = await self._bus.api(f"CONSUMER.INFO.{self._names.replays}.{self.consumer}")
-        self._settled_up_to = max(info["ack_floor"]["stream_seq"], self._settled_up_to)
+        self._note_settled(info)
         return Backlog(
             waiting=info["num_pending"] + replays["num_pending"],
             in_hand=info["num_ack_pending"] + replays["num_ack_pending"],
             settled_up_to=info["ack_floor"]["stream_seq"],
             handed_out_up_to=info["delivered"]["stream_seq"],
+            paused=bool(info.get("paused") or replays.get("paused")),
         )
 
     @asynccontextmanager
@@ -183,7 +190,17 @@ class RouteQueue:
         return found, broken
 
     async def save_lane(self, record: str, lane: bytes | None) -> None:
-        """Keep a record's lane, or forget it."""
+        """Keep a record's lane, or forget it. Where the bus refuses, that is logged once, until it takes one again."""
+        try:
+            await self._put_lane(record, lane)
+        except (ApiError, BusRefused) as refused:
+            if not self._lanes_refused:
+                log.warning("what waits for a retry cannot be kept: %s", refused, extra={"route": self._route})
+            self._lanes_refused = True
+            raise
+        self._lanes_refused = False
+
+    async def _put_lane(self, record: str, lane: bytes | None) -> None:
         subject = f"{self._lane_prefix}.{hashlib.blake2b(record.encode(), digest_size=16).hexdigest()}"
         if lane is None:
             mark = {"KV-Operation": "PURGE", "Nats-Rollup": "sub", "Nats-TTL": FORGOTTEN}
@@ -205,11 +222,15 @@ class RouteQueue:
         }
         await self._bus.publish(self._names.dead_letter(letter.route), letter.event, headers)
 
+    def _note_settled(self, info: Mapping[str, Any]) -> None:
+        """A consumer that has settled nothing yet says with what it began."""
+        self._settled_up_to = max(info["ack_floor"]["stream_seq"], self._settled_up_to or 0)
+
     async def _start(self, stream_made: str, last: int) -> dict[str, object]:
         """Where a consumer starts that is not there yet. One made beyond the stream's end would skip what comes."""
         if self._stream_made not in {"", stream_made}:
             return await _from_the_first()
-        if 0 < self._settled_up_to <= last:
+        if self._settled_up_to is not None and self._settled_up_to <= last:
             return {"deliver_policy": "by_start_sequence", "opt_start_seq": self._settled_up_to + 1}
         if (since := self._begin.since) is not None:
             first = await first_since(self._bus, self._names.ledger, since)
@@ -226,18 +247,19 @@ class RouteQueue:
         name: str,
         wanted: Mapping[str, object],
         start: Callable[[], Awaitable[Mapping[str, object]]],
-    ) -> None:
-        """Make the consumer, which starts where `start` says; or mend it: where it began is never changed."""
+    ) -> dict[str, Any]:
+        """Make the consumer, which starts where `start` says; or mend it: where it began is never changed. What it is now."""
         try:
-            present = (await self._bus.api(f"CONSUMER.INFO.{stream}.{name}"))["config"]
+            info = await self._bus.api(f"CONSUMER.INFO.{stream}.{name}")
         except ApiError as error:
             if error.err_code != CONSUMER_NOT_FOUND:
                 raise
-            present = None
-        if present is not None and all(present.get(key) == value for key, value in wanted.items()):
-            return
-        config = {**(await start() if present is None else present), **wanted}
-        await self._bus.api(f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config})
+            info = {}
+        present = info.get("config", {})
+        if info and all(present.get(key) == value for key, value in wanted.items()):
+            return info
+        config = {**(present or await start()), **wanted}
+        return await self._bus.api(f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config})
 
 
 async def _from_the_first() -> dict[str, object]:

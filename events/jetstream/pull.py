@@ -17,11 +17,13 @@ from events.jetstream.errors import BusError
 
 HEARTBEAT = 1.0  # seconds; a request without any sign for 2.5 of them is taken for lost
 EXPIRES = 10.0  # seconds; less than any lease, else a hung agent is sent again what it did not handle
+NEWS = 1.0  # seconds in which all servers of a cluster have heard of a consumer that was just made
+ASK_AGAIN = 0.02  # seconds, meanwhile
 _NANO = 1_000_000_000
 
 
 class ConsumerGone(Exception):
-    """The consumer is not there (any more): make it again."""
+    """The consumer is not there (any more), or not as we ask of it: make it again, or mend it."""
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -86,6 +88,7 @@ class Puller:
         self._asked = 0  # messages asked for and not yet received
         self._heard = 0.0
         self._gone = False
+        self._known_by = time.monotonic() + NEWS  # 0 once the consumer has answered
         self._woken = anyio.Event()
         self._ended = False
 
@@ -94,7 +97,10 @@ class Puller:
         deadline = time.monotonic() + wait
         while not self._queue and not self._ended and (left := deadline - time.monotonic()) > 0:
             if self._gone:
-                raise ConsumerGone(f"the consumer {self._consumer} is not there")
+                if time.monotonic() > self._known_by:
+                    raise ConsumerGone(f"the consumer {self._consumer} is not there, or takes no request like ours")
+                self._gone = False
+                await anyio.sleep(ASK_AGAIN)
             if self._asked and time.monotonic() - self._heard > 2.5 * HEARTBEAT:
                 self._asked = 0
             if self._asked <= limit // 2:  # not each time there is room for one more
@@ -143,6 +149,8 @@ class Puller:
         """A message or a status has come to the inbox."""
         self._heard = time.monotonic()
         status = msg.headers.get("Status") if msg.headers and not msg.data else None
+        if status != "503":
+            self._known_by = 0.0
         if status is None:
             self._asked = max(self._asked - 1, 0)
             message = _message(msg, self._bus)
@@ -154,7 +162,7 @@ class Puller:
 
     def _refused(self, status: str, headers: dict[str, str]) -> None:
         reason = str(headers.get("Description", ""))
-        if status == "503" or "Consumer Deleted" in reason:
+        if status in {"400", "503"} or "Consumer Deleted" in reason:
             self._gone = True
         if status == "423":
             self.pin = None

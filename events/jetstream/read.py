@@ -3,7 +3,7 @@
 import base64
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any
 
@@ -15,6 +15,7 @@ from events.jetstream.pull import Message, Puller, pulling
 
 NO_MESSAGE = 10037
 BATCH = 1000
+PATIENCE = (1.0, 1.5, 2.5)  # seconds for an answer, each time it is asked for
 _NANO = 1_000_000_000
 
 
@@ -45,7 +46,7 @@ async def at(bus: Bus, stream: str, sequence: int) -> Last | None:
 
 async def _get(bus: Bus, stream: str, query: Mapping[str, object]) -> Last | None:
     try:
-        reply = await bus.api(f"STREAM.MSG.GET.{stream}", dict(query))
+        reply = await _answer(bus, f"STREAM.MSG.GET.{stream}", query)
     except ApiError as error:
         if error.err_code == NO_MESSAGE:
             return None
@@ -126,6 +127,14 @@ async def first_since(bus: Bus, stream: str, since: datetime) -> int:
     async with _reading(bus, stream, [">"], start, headers_only=True) as (puller, pending):
         found = await puller.take(1) if pending else []
     return found[0].sequence if found else newest + 1
+
+
+async def _answer(bus: Bus, suffix: str, query: Mapping[str, object]) -> dict[str, Any]:
+    """Asked again, at growing intervals: while a cluster chooses a leader, a question is dropped without a word."""
+    for patience in PATIENCE[:-1]:
+        with suppress(BusUnavailable):
+            return await bus.api(suffix, query, patience)
+    return await bus.api(suffix, query, PATIENCE[-1])
 
 
 @asynccontextmanager

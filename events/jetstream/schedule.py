@@ -11,8 +11,10 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from events import failpoints
 from events.jetstream.connection import Bus
 from events.jetstream.errors import ApiError
+from events.jetstream.outbox import CONSUMER_NOT_FOUND
 from events.jetstream.pull import Message, Puller, pulling
 from events.jetstream.read import Last, last
 from events.subjects import Names
@@ -22,9 +24,9 @@ CONSUMER = "agents"
 LEASE = timedelta(seconds=30)  # a tick whose agent died goes to another after this
 BEAT = 5.0  # seconds between two "in progress"; before a tick another agent passed on by mistake would come again
 GUARD = timedelta(hours=1)  # where the schedule's place is held while polling
-WRONG_LAST_SEQUENCE = 10071
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_OF = "Nats-Expected-Last-Subject-Sequence-Subject"
+NEVER = datetime.min.replace(tzinfo=UTC)  # long overdue: what is planned so does not fall due by itself
 _NANO = 1_000_000_000
 
 
@@ -55,6 +57,10 @@ class Schedule:
         self._bus = bus
         self._names = names
 
+    def now(self) -> datetime:
+        """The time that what is planned is held against: the server's."""
+        return datetime.fromtimestamp(self._bus.now(), UTC)
+
     async def ensure(self) -> None:
         """The consumer all agents pull from, as it must be."""
         config = {
@@ -68,6 +74,16 @@ class Schedule:
         }
         body = {"stream_name": self._names.polls, "config": config}
         await self._bus.api(f"CONSUMER.CREATE.{self._names.polls}.{CONSUMER}", body)
+
+    async def is_paused(self) -> bool:
+        """Whether somebody keeps the server from handing out ticks."""
+        try:
+            info = await self._bus.api(f"CONSUMER.INFO.{self._names.polls}.{CONSUMER}")
+        except ApiError as error:
+            if error.err_code != CONSUMER_NOT_FOUND:  # whoever takes ticks makes it
+                raise
+            return False
+        return bool(info.get("paused"))
 
     @asynccontextmanager
     async def ticks(self) -> AsyncIterator["Ticks"]:
@@ -89,7 +105,7 @@ class Schedule:
         try:
             await self._bus.publish(self._names.schedule(scope), _encode(due), headers)
         except ApiError as error:
-            if error.err_code != WRONG_LAST_SEQUENCE:
+            if not error.is_conflict:
                 raise
             return False
         return True
@@ -99,7 +115,7 @@ class Schedule:
         try:
             await self._bus.publish(self._names.poll(scope), _encode(Due()), {EXPECTED: "0"})
         except ApiError as error:
-            if error.err_code != WRONG_LAST_SEQUENCE:
+            if not error.is_conflict:
                 raise
             return False
         return True
@@ -119,15 +135,14 @@ class Schedule:
                 return found
 
     async def planned(self, scope: Scope) -> datetime | None:
-        """When the next poll of a resource is planned; None where it has no schedule."""
+        """When the next poll of a resource is planned; None where it has no schedule, NEVER where that cannot be read."""
         found = await last(self._bus, self._names.polls, self._names.schedule(scope))
         return _planned_for(found) if found else None
 
     async def straighten(self, scope: Scope, at: datetime, earliest: datetime, latest: datetime) -> bool:
         """Plan the next poll for `at` where it is planned for outside of these times, unless one waits or is under way."""
         place = await last(self._bus, self._names.polls, self._names.schedule(scope))
-        planned = _planned_for(place) if place else None
-        if place is None or planned is None or earliest <= planned <= latest:
+        if place is None or earliest <= _planned_for(place) <= latest:
             return False
         if await last(self._bus, self._names.polls, self._names.poll(scope)) is not None:
             return False
@@ -145,15 +160,16 @@ class Schedule:
         account's health: the poll that it stands for has not ended.
         """
         still = {EXPECTED: str(tick.message.sequence), EXPECTED_OF: self._names.poll(tick.scope)}
-        return await self._put(tick.scope, _guard(), Due(failures=tick.due.failures), still)
+        return await self._put(tick.scope, self.now() + GUARD, Due(failures=tick.due.failures), still)
 
     async def hold(self, tick: Tick) -> None:
         """Keep the schedule from firing while the poll lasts."""
-        await self.plan(tick.scope, _guard(), Due(failures=tick.due.failures))
+        await self.plan(tick.scope, self.now() + GUARD, Due(failures=tick.due.failures))
 
     async def finish(self, tick: Tick, at: datetime, due: Due) -> None:
         """Store the next poll, then give the tick back."""
         await self.plan(tick.scope, at, due)
+        failpoints.reached("poll.planned", tick.scope.vendor)
         await tick.message.ack()
 
 
@@ -172,17 +188,16 @@ class Ticks:
         ]
 
 
-def _planned_for(message: Last) -> datetime | None:
-    at = message.headers.get("Nats-Schedule", "").removeprefix("@at ")
-    return datetime.fromisoformat(at) if at else None
-
-
-def _guard() -> datetime:
-    return datetime.now(UTC) + GUARD
+def _planned_for(message: Last) -> datetime:
+    try:
+        at = datetime.fromisoformat(message.headers.get("Nats-Schedule", "").removeprefix("@at "))
+    except ValueError:  # a stranger's
+        return NEVER
+    return at if at.tzinfo else NEVER
 
 
 def _read(data: bytes) -> Due:
     try:
         return _due.decode(data)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):  # a stranger's; msgspec's errors are ValueErrors
         return Due()

@@ -38,13 +38,19 @@ def ledger(names: Names, replicas: int, max_bytes: int | None) -> dict[str, Any]
 
 
 def polls(names: Names, replicas: int) -> dict[str, Any]:
-    """The schedule: at most one waiting message per account and resource, and at most one tick."""
+    """The schedule: at most one waiting message per account and resource, and at most one tick.
+
+    Without bounds, also where somebody has set one: the server would forget the oldest plans, and refuse none.
+    """
     return {
         "name": names.polls,
         "subjects": [f"{names.prefix}.schedule.>", f"{names.prefix}.poll.>"],
         "retention": "workqueue",
         "storage": "file",
         "num_replicas": replicas,
+        "max_bytes": -1,
+        "max_msgs": -1,
+        "max_age": 0,
         "max_msgs_per_subject": 1,
         "allow_msg_schedules": True,
         "allow_msg_ttl": True,

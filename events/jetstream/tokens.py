@@ -21,7 +21,6 @@ from events.ledger import LedgerRefused, LedgerUnavailable
 from events.subjects import Names
 from events.tokens import Entry, Held, Moved, Taken, Trouble
 
-WRONG_LAST_SEQUENCE = 10071
 NO_SUCH_MESSAGE = 10057
 ASK_EVERY = 1.0  # seconds between two questions for the server's time while entries come one after the other
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
@@ -55,7 +54,7 @@ class JetStreamTokenStore:
             try:
                 return await self._put(self._names.token(account), entry, {EXPECTED: str(after)})
             except ApiError as error:
-                if error.err_code != WRONG_LAST_SEQUENCE:
+                if not error.is_conflict:
                     raise
         raise Moved(account)
 
@@ -72,13 +71,13 @@ class JetStreamTokenStore:
             try:
                 return await self._put(subject, _Claim(holder), {EXPECTED: "0", "Nats-TTL": _ttl(seconds)})
             except ApiError as error:
-                if error.err_code != WRONG_LAST_SEQUENCE:
+                if not error.is_conflict:
                     raise
             found = await last(self._bus, self._stream, subject)
             if found is None:  # it ended this moment
                 return Taken(None, 0.0)
-            there = _claim.decode(found.data)
-            if there.holder == holder and there.trouble is None:  # our own, of which no answer came
+            there = _claimed(found.data)
+            if there is None or (there.holder == holder and there.trouble is None):  # our own, of which no answer came
                 await self._drop(found.sequence)
                 return Taken(None, 0.0)
             left = float(found.headers.get("Nats-TTL", "1s").removesuffix("s")) - await self._age(found)
@@ -94,7 +93,7 @@ class JetStreamTokenStore:
             try:
                 await self._put(self._names.token_claim(account), _Claim(trouble=trouble), headers)
             except ApiError as error:
-                if error.err_code != WRONG_LAST_SEQUENCE:  # it had run out, and is another's now
+                if not error.is_conflict:  # it had run out, and is another's now
                     raise
 
     async def follow(self) -> AsyncGenerator[tuple[str, Held] | None, None]:
@@ -146,8 +145,16 @@ def _decoded(data: bytes) -> Entry:
     """What a stranger wrote there is an entry that cannot be opened: it must not pass for none."""
     try:
         return _entry.decode(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return Entry(sealed="unreadable")
+
+
+def _claimed(data: bytes) -> _Claim | None:
+    """None for what a stranger wrote there: it would stay for ever."""
+    try:
+        return _claim.decode(data)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _ttl(seconds: float) -> str:

@@ -39,15 +39,18 @@ def vendorwire(*words: str, cwd: Path, env: Mapping[str, str] | None = None) -> 
 
 
 def here(capsys: pytest.CaptureFixture[str], *words: str) -> Ran:
-    """Run it to its end in this process; logging is left as it was."""
+    """Run it to its end in this process; logging and signals are left as they were."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     capsys.readouterr()
     try:
         status = cli.main(words)
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
+        for number, handler in signals.items():
+            signal.signal(number, handler)
     shown = capsys.readouterr()
     return Ran(status, shown.out, shown.err)
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,7 +50,7 @@ F = TypeVar("F", bound=Fact)
 class Process:
     """An agent, its log and its HTTP address."""
 
-    def __init__(self, config: Path, log: Path, *options: str) -> None:
+    def __init__(self, config: Path, log: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
         self._log = log
         self._skip = log.stat().st_size if log.exists() else 0  # what an agent before it wrote there
         with log.open("ab") as stderr:
@@ -60,7 +60,7 @@ class Process:
                 stdout=stderr,
                 stderr=stderr,
                 cwd=ROOT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
             )
         self.pid = self._process.pid
 
@@ -103,7 +103,7 @@ class Process:
         """Where it serves HTTP, from its log."""
         await until(lambda: "listening on" in self.log or self.ended is not None)
         assert "listening on" in self.log, self.log
-        return self.log.rpartition("listening on ")[2].split()[0]
+        return self.log.rpartition("listening on ")[2].split()[0].strip('"}')  # also where each line is JSON
 
     async def is_ready(self) -> bool:
         return (await self.get("/readyz"))[0] == 200
@@ -117,9 +117,11 @@ class Process:
 
 
 @asynccontextmanager
-async def agent(config: Path, log: str = "agent.log", *options: str) -> AsyncIterator[Process]:
-    """A running agent, not necessarily ready yet; killed at the end if it still runs."""
-    process = Process(config, config.with_name(log), *options)
+async def agent(
+    config: Path, log: str = "agent.log", *options: str, env: Mapping[str, str] | None = None
+) -> AsyncIterator[Process]:
+    """A running agent, not necessarily ready yet; killed at the end if it still runs. `env` is added to this process's own."""
+    process = Process(config, config.with_name(log), *options, env=env)
     try:
         yield process
     finally:
@@ -278,6 +280,7 @@ class Got:
     def __init__(self, headers: dict[str, str], body: bytes) -> None:
         self.at = time.monotonic()
         self.id = headers["webhook-id"]
+        self.signed_at = int(headers["webhook-timestamp"])
         self.attempt = int(headers["vendorwire-attempt"])
         self.event = envelope.decode(body)
         self.key = self.event.subject

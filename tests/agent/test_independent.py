@@ -109,12 +109,13 @@ async def delivered(folder: Path) -> tuple[list[Request], dict[str, bytes]]:
         await until(seen)
         known = {each.headers["webhook-id"] for each in whole("/events")}
         await until(partial(lambda ids: ids <= {each.headers["webhook-id"] for each in whole("/standard")}, known))
+        came = list(got)  # more comes while the stream is read
         bus = await stack.enter_async_context(reading(nats.url))
         kept = {
             json.loads(each.data)["id"]: bytes(each.data)
             async for each in held(bus, NAMES.ledger, [NAMES.events], every=True)
         }
-    return got, kept
+    return came, kept
 
 
 async def test_others_verify_and_read_what_is_delivered_of_every_vendor(tmp_path: Path) -> None:

@@ -51,6 +51,11 @@ def test_who_may_dial_what() -> None:
     assert [refusal("169.254.169.254", allow_private=each) for each in (False, True)] == [REFUSED, REFUSED]
 
 
+def test_the_attempt_of_a_delivery_says_why_it_was_not_made() -> None:
+    assert refusal("169.254.169.254", allow_private=True) == "address not allowed"
+    assert refusal("10.0.0.1", allow_private=False) == "address not allowed: it is private (allow_private is off)"
+
+
 NEVER_NETS = [
     *("0.0.0.0/8", "169.254.0.0/16", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "198.18.0.0/15"),
     *("198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4", "255.255.255.255/32", "100.100.100.200/32"),
@@ -173,3 +178,20 @@ def test_an_odd_spelling_of_an_address_is_objected_to(host: str, allowed: bool) 
 )
 def test_of_other_hosts_nothing_is_said_until_they_are_dialled(host: str) -> None:
     assert objection(host, allow_private=False) == ""
+
+
+@pytest.mark.parametrize(
+    ("host", "sentence"),
+    [
+        ("127.1", "in an odd spelling: write it as four numbers from 0 to 255 with dots between them"),
+        ("0.0.0.0", "that no webhook may reach, with or without allow_private: name the receiver's own"),
+    ],
+)
+def test_what_to_write_instead_of_an_address_that_will_not_do(host: str, sentence: str) -> None:
+    assert objection(host, allow_private=True) == f"is an address {sentence}"
+
+
+def test_what_to_set_for_a_receiver_in_this_network() -> None:
+    assert objection("10.0.0.1", allow_private=False) == (
+        "is a private address: where the receiver is meant to be in this network, set allow_private: true beside it"
+    )

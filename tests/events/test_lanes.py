@@ -1,5 +1,7 @@
 """Order per record, in single steps and against a model of the bus that hands out, takes back, forgets and crashes."""
 
+import json
+
 import msgspec
 import pytest
 from hypothesis import settings
@@ -419,15 +421,21 @@ class Bus(RuleBasedStateMachine):
         self.due[seq] = self.now + wait
 
     @precondition(lambda self: self.in_hand)
-    @rule(data=st.data(), crashes=st.booleans())
-    def settle(self, data: st.DataObject, *, crashes: bool) -> None:
+    @rule(data=st.data(), crash=st.sampled_from(["", "before the bus is told", "after"]))
+    def settle(self, data: st.DataObject, crash: str) -> None:
         seq = data.draw(st.sampled_from(self.in_hand))
-        self.in_hand.remove(seq)  # acknowledged
-        if crashes:
+        self.lanes.settling(self.key_of[seq], seq)
+        self.store(seq)
+        if crash == "before the bus is told":
+            self.failures.pop(seq, None)
             self.crash(0.0)
             return
+        self.in_hand.remove(seq)  # acknowledged
+        if crash:
+            self.crash(0.0)
+            assert self.key_of[seq] not in self.stored or seq not in json.loads(self.stored[self.key_of[seq]])[0]
+            return
         self.lanes.settled(self.key_of[seq], seq)
-        self.store(seq)
 
     @precondition(lambda self: self.in_hand)
     @rule(data=st.data(), acknowledged=st.booleans())
@@ -470,8 +478,9 @@ class Bus(RuleBasedStateMachine):
             assert self.now <= latest, "wedged"
             for seq in [*self.in_hand]:
                 self.in_hand.remove(seq)
-                self.lanes.settled(self.key_of[seq], seq)
+                self.lanes.settling(self.key_of[seq], seq)
                 self.store(seq)
+                self.lanes.settled(self.key_of[seq], seq)
             if back := self.back():
                 self.hand_out(max(back))
             elif self.fresh:

@@ -1,6 +1,7 @@
 """What an answer means, and when to come again."""
 
 import random
+import time
 from datetime import timedelta
 
 import pytest
@@ -24,7 +25,7 @@ def test_410_stops_the_route() -> None:
 
 
 @pytest.mark.parametrize(
-    "status", [None, 101, 301, 302, 304, 307, 400, 401, 404, 408, 409, 418, 500, 502, 504, 599, 999]
+    "status", [None, 101, 199, 300, 301, 302, 304, 307, 400, 401, 404, 408, 409, 418, 500, 502, 504, 599, 999]
 )
 def test_everything_else_is_tried_again_by_the_schedule(status: int | None) -> None:
     assert classify(status, "120", NOW) == Retry()
@@ -55,6 +56,15 @@ def test_429_and_503_say_how_long_to_wait(status: int, header: str | None, after
     assert classify(status, header, NOW) == Retry(after)
 
 
+def test_a_date_without_a_zone_is_in_utc_wherever_the_agent_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as far_away:
+        far_away.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        answer = classify(503, "Wed, 20 May 2026 08:02:00 -0000", NOW)
+    time.tzset()
+    assert answer == Retry(120.0)
+
+
 @given(st.one_of(st.text(), st.from_regex(r"[A-Z][a-z]{2}, \d{1,2} [A-Z][a-z]{2} \d{1,9} \d+:\d+:\d+ [+-]\d{1,9}")))
 def test_no_retry_after_whatever_breaks_us(header: str) -> None:
     answer = classify(503, header, NOW)
@@ -79,6 +89,13 @@ def test_each_wait_is_the_schedules_within_a_fifth(attempt: int, rng: random.Ran
 def test_waits_are_spread() -> None:
     rng = random.Random(1)
     assert len({wait(RETRIES, 3, rng, None) for _ in range(100)}) == 100
+
+
+def test_what_is_asked_for_is_spread_by_a_fifth_upwards() -> None:
+    rng = random.Random(1)
+    waits = [wait(RETRIES, 1, rng, 3600.0) or 0.0 for _ in range(200)]
+    assert min(waits) >= 3600
+    assert 4200 < max(waits) <= 4320
 
 
 def test_after_the_last_wait_there_is_none() -> None:

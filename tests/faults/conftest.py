@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.figures import Figure, write
+from tests.faults.figures import PROMISES, Figure, in_order, write
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
@@ -21,26 +21,41 @@ def measured(record_property: Callable[[str, object], None]) -> Callable[[str, s
     """Note a figure: the promise it belongs to, the fault that was caused, and what was measured, units included."""
 
     def note(promise: str, fault: str, figure: str) -> None:
+        assert promise in PROMISES, promise
         record_property("figure", Figure(promise=promise, fault=fault, measured=figure).wire())
 
     return note
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The longest test begins first, so that the others run beside it; the long run has all the time it needs."""
+    items.sort(key=lambda item: "test_crashes.py" not in item.nodeid)
+    if config.getoption("--torture", default=False):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(7200), append=False)
+
+
 class _Gathered:
-    """What the tests of this run noted."""
+    """What the tests of this run noted, by file; a file of which a test failed has nothing to tell."""
 
     def __init__(self) -> None:
-        self.figures: list[Figure] = []
+        self._figures: dict[str, list[Figure]] = {}
+        self._failed: set[str] = set()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "call" and report.passed:
-            self.figures += [Figure.of(value) for name, value in report.user_properties if name == "figure"]
+        file = Path(report.nodeid.partition("::")[0]).stem
+        if report.failed:
+            self._failed.add(file)
+        if report.when == "call":
+            noted = [Figure.of(value, file) for name, value in report.user_properties if name == "figure"]
+            self._figures.setdefault(file, []).extend(noted)
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
-        for figure in sorted(self.figures):
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        told = {file: some for file, some in self._figures.items() if some and file not in self._failed}
+        for figure in in_order(figure for some in told.values() for figure in some):
             terminalreporter.write_line(figure.line())
-        if exitstatus == 0 and self.figures:
-            write(PAGE, self.figures)
+        if told:
+            write(PAGE, told)
 
 
 def pytest_configure(config: pytest.Config) -> None:
