@@ -132,6 +132,17 @@ async def test_where_the_others_cannot_be_told_of_a_refusal_it_is_the_refusal_th
     assert isinstance(await stranger.claim(), int)  # it was given back
 
 
+async def test_an_agent_that_starts_has_the_stored_token_before_anybody_asks_for_it() -> None:
+    desk = Desk()
+    await desk.keeper().token()
+    starting = desk.keeper()
+    await starting.prepare()
+    desk.store.away = True
+    assert (await starting.token()).access == "access-1"
+    desk.store.away = False
+    await Desk().keeper().prepare()  # with nothing stored there is nothing to take over
+
+
 async def test_what_is_older_than_what_is_known_is_no_news_unless_the_store_was_made_anew() -> None:
     desk = Desk()
     keeper, late = desk.keeper(), desk.keeper()

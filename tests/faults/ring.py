@@ -15,8 +15,8 @@ from tests.nats import NatsServer
 
 BUS_TOO = 5  # of so many kills, one takes the nats-server with it
 ANYWHERE = "anywhere"
-OF_THEM_ARMED = 0.5  # of the agents that are started, while none is
-PATIENCE = 8.0  # seconds for an agent to get to the place where it is to die
+PATIENCE = (0, 2.5)  # seconds for one to get to its place
+YOUNGER = 0.75
 
 
 def places(vendors: list[str], rng: random.Random) -> list[str]:
@@ -32,7 +32,7 @@ def places(vendors: list[str], rng: random.Random) -> list[str]:
 
 
 class Ring:
-    """Two agents, of which one dies now and then; the one that was started last may be armed."""
+    """Two agents, each armed while there are places left, of which one dies now and then."""
 
     def __init__(
         self, file: Path, nats: NatsServer, stack: AsyncExitStack, wanted: list[str], rng: random.Random
@@ -67,23 +67,27 @@ class Ring:
 
     async def kill_one(self) -> None:
         """The next death, and a new agent in place of the dead."""
-        with anyio.move_on_after(PATIENCE if self._armed else self._rng.uniform(0, 1.6)):
+        with anyio.move_on_after(self._rng.uniform(*PATIENCE)):
             await until(lambda: any(each.ended is not None for each in self.agents))
         dead = next((each for each in self.agents if each.ended is not None), None)
-        if dead is None:  # rather one that is not armed: the other gets to its place once it has this one's work
-            dead = min(self.agents, key=lambda each: (each in self._armed, self._rng.random()))
+        if (
+            dead is None
+        ):  # rather the younger: the other gets to its place in time, also where it must take over a route first
+            dead = self.agents[self._rng.random() < YOUNGER]
             dead.kill()
-        elif dead.ended != -signal.SIGKILL or dead not in self._armed:
-            self.unforeseen += dead.log
-        place = self._armed.pop(dead, ANYWHERE)
-        self.died[place] += 1
+            if place := self._armed.pop(dead, ""):
+                self._wanted.append(place)
+            self.died[ANYWHERE] += 1
+        else:
+            if dead.ended != -signal.SIGKILL or dead not in self._armed:
+                self.unforeseen += dead.log
+            self.died[self._armed.pop(dead, ANYWHERE)] += 1
         self.agents.remove(dead)
         if self.kills % BUS_TOO == 0:
             self.bus_kills += 1
             self._nats.restart()
         await forget_ticks(self._nats)
-        arm = self._wanted and not self._armed and self._rng.random() < OF_THEM_ARMED
-        await self.start(self._wanted.pop(0) if arm else "")
+        await self.start(self._wanted.pop(0) if self._wanted else "")
 
     async def disarm(self) -> None:
         """Agents that nothing ends any more in place of the armed ones."""

@@ -48,7 +48,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(400)]
 
 
 class Driver:
-    """Changes the vendors, a few times each tenth of a second."""
+    """Changes the vendors, a few times a second."""
 
     def __init__(self, worlds: dict[str, World], rng: random.Random) -> None:
         self._worlds = worlds
@@ -61,7 +61,7 @@ class Driver:
                 for _ in range(self._rng.randrange(3)):
                     world.step(self._rng)
                     self.changes[name] += 1
-            await anyio.sleep(0.1)
+            await anyio.sleep(0.3)
 
 
 def fickle(got: Got) -> web.Response:
