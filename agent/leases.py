@@ -13,7 +13,7 @@ from events.jetstream.schedule import BEAT, LEASE, Schedule, Tick
 from schemas.changes import Scope
 
 HOLD_EVERY = 100  # beats: before the place held in the schedule falls due
-LONGEST = 12 * 3600.0  # seconds of one poll: the first, with a small budget, takes an hour or two
+LONGEST = 7 * 86400.0  # seconds of one poll: the first of a large account takes long where the vendor's budget is small
 
 log = logging.getLogger("vendorwire.polling")
 

@@ -30,12 +30,15 @@ LONGEST_BACKOFF = 900.0  # seconds between polls of what keeps failing
 THROTTLED_PAUSE = 60.0  # seconds, where a vendor that throttles does not say how long
 UNAUTHORIZED_PAUSE = 60.0
 UNPLANNED_PAUSE = 2.0  # seconds until a poll that the bus does not let us begin is tried again: no vendor was asked
+LOST_PAUSE = 3.0  # seconds, at most, until a poll that the bus was lost under is tried again: work resumes soon
 REFUSED_PAUSE = 15.0  # seconds until a poll whose changes the bus did not take is tried again
 DOUBLINGS = 3  # of the interval, for a resource that keeps failing: a vendor that is back is noticed soon
 LONGEST_WAIT_IN_LINE = 5.0  # seconds until a tick that came while its resource was being polled comes again
 OVERDUE = timedelta(
     seconds=15
 )  # a plan older than this will not fire by itself: the server had no room for the tick, say
+SAY_AGAIN = 3600.0  # seconds; another agent may have ended a trouble meanwhile, and it came back
+IN_VAIN = 5  # times that a poll was given up
 UNANSWERED = 4.0  # seconds after which what failed did so for want of an answer
 CHECK_EVERY = 20.0  # seconds between two looks for lost schedules
 LOOK_EVERY = 900.0  # seconds between two looks whether an account that is well is told as well
@@ -76,7 +79,7 @@ class Polling:
         self._looked: dict[Scope, float] = {}  # when the account's health was last looked at
         self._stopping = False
         self._taking = anyio.CancelScope()
-        self._troubles: dict[Scope | str, str] = {}  # what was said of each
+        self._troubles: dict[Scope | str, tuple[str, float]] = {}  # what was said of each, and when
 
     def stop(self) -> None:
         """Take no more ticks; `run` ends when the polls in hand are abandoned by cancelling it."""
@@ -200,9 +203,9 @@ class Polling:
             await self._give_back(tick, seconds=UNPLANNED_PAUSE)
         except (BusError, LedgerUnavailable) as lost:
             log.debug("the poll of %s is given up: %s", tick.scope, lost)
-            self._unanswered(asked, tick.scope)
+            self._unanswered(asked, tick.scope, tick.message.delivered)
             await self._bus.ready()
-            await self._give_back(tick, seconds=0.2)
+            await self._give_back(tick, min(0.1 * 2.0 ** min(tick.message.delivered, 10), LOST_PAUSE))
         except LeaseLost:
             log.debug("the poll of %s is left to whoever has it now", tick.scope)
         except anyio.get_cancelled_exc_class():
@@ -210,16 +213,19 @@ class Polling:
                 await self._give_back(tick, seconds=0)
             raise
 
-    def _unanswered(self, asked: float, about: Scope | str) -> None:
+    def _unanswered(self, asked: float, about: Scope | str, times: int = 0) -> None:
         """A bus that is lost is told by others; one that is there and stores nothing (its disk is full, say) is told here."""
-        if self._bus.connected and time.monotonic() - asked > UNANSWERED:
+        if self._bus.connected and (time.monotonic() - asked > UNANSWERED or times >= IN_VAIN):
             self._warn("polls are given up: the bus is there, and does not answer", about)
 
     def _warn(self, trouble: str, about: Scope | str) -> None:
         """Once for each trouble, not at each attempt, nor for each resource that has it."""
-        if trouble not in self._troubles.values():
+        now = time.monotonic()
+        told = {said for said, at in self._troubles.values() if at > now - SAY_AGAIN}
+        if trouble not in told:
             log.warning("%s", trouble)
-        self._troubles[about] = trouble
+        if self._troubles.get(about, ("", 0.0))[0] != trouble or trouble not in told:
+            self._troubles[about] = (trouble, now)
 
     async def _wait_in_line(self, tick: Tick, other: Tick) -> None:
         """A tick that comes while our poll of its resource still runs; mostly that one is just about to end."""

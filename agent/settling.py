@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 
 import anyio
 
@@ -13,6 +12,7 @@ from events.jetstream.pull import Message, ack_all
 from events.lanes import Lanes
 
 GATHER = 0.003  # seconds in which deliveries gather, to be acknowledged together
+TOGETHER = 64  # settled at once: at the end of a shutdown, what was begun is still ended
 REMEMBERED = 10_000  # settled events
 
 log = logging.getLogger("vendorwire.delivering")
@@ -73,38 +73,55 @@ class Settler:
                 await self._round()
 
     async def _round(self) -> None:
-        due, self._due = self._due, []
-        by_consumer: dict[str, list[tuple[Message, str, Lanes]]] = {}
-        for each in due:
-            by_consumer.setdefault(each[0].consumer, []).append(each)
-        for some in by_consumer.values():
-            await self._acknowledge(some)
-
-    async def _acknowledge(self, due: Sequence[tuple[Message, str, Lanes]]) -> None:
-        try:
-            await self._let_go(due)
-            await ack_all([message for message, _, _ in due])
-            failpoints.reached("delivery.acked")
-            for message, lane, lanes in due:
-                lanes.settled(lane, message.sequence)
-        except BusError as lost:
-            log.debug("%d delivered events of route %s come again: %s", len(due), self._route, lost)
-        finally:
+        while due := self._some():
+            try:
+                await self._acknowledge(due)
+            except BusError as lost:
+                log.debug("%d delivered events of route %s come again: %s", len(due), self._route, lost)
+            except anyio.get_cancelled_exc_class():
+                self._due[:0] = due  # for the last round
+                raise
             for message, lane, lanes in due:
                 lanes.released(lane, message.sequence)
                 self._held.discard(lane)
             self._settled.set()
             self._settled = anyio.Event()
 
-    async def _let_go(self, due: Sequence[tuple[Message, str, Lanes]]) -> None:
-        """Store the lanes without what is being settled, before the bus is told.
+    def _some(self) -> list[tuple[Message, str, Lanes]]:
+        """What is due at one consumer, up to so many."""
+        due: list[tuple[Message, str, Lanes]] = []
+        others: list[tuple[Message, str, Lanes]] = []
+        for each in self._due:
+            fits = len(due) < TOGETHER and each[0].consumer == self._due[0][0].consumer
+            (due if fits else others).append(each)
+        self._due = others
+        return due
 
-        Whoever took them over with an event that never comes again would wait for it for minutes; one that comes again
+    async def _acknowledge(self, due: Sequence[tuple[Message, str, Lanes]]) -> None:
+        """Store the lanes without what is being settled, then tell the bus.
+
+        Whoever took over a lane with an event that never comes again would wait for it for minutes; one that comes again
         without being in its lane is only sent twice.
         """
+        kept = [(lane, lanes) for _, lane, lanes in due if lanes.snapshot(lane) is not None]
         for message, lane, lanes in due:
-            kept = lanes.snapshot(lane) is not None
             lanes.settling(lane, message.sequence)
-            if kept:
-                with suppress(ApiError, BusRefused):  # which it tells: what is delivered is to be settled all the same
-                    await self._queue.save_lane(lane, lanes.snapshot(lane))
+        if kept:
+            lost: list[BusError] = []
+            async with anyio.create_task_group() as saving:
+                for lane, lanes in kept:
+                    saving.start_soon(self._save, lane, lanes, lost)
+            if lost:
+                raise lost[0]
+        await ack_all([message for message, _, _ in due])
+        failpoints.reached("delivery.acked")
+        for message, lane, lanes in due:
+            lanes.settled(lane, message.sequence)
+
+    async def _save(self, lane: str, lanes: Lanes, lost: list[BusError]) -> None:
+        try:
+            await self._queue.save_lane(lane, lanes.snapshot(lane))
+        except (ApiError, BusRefused) as refused:  # what is delivered is to be settled all the same
+            log.debug("the lane of a delivered event is not stored: %s", refused)
+        except BusError as error:
+            lost.append(error)

@@ -21,7 +21,7 @@ from connectors.errors import Misconfigured, Unavailable, Unreadable
 
 DEADLINE = 30.0  # seconds for a whole request, from the first byte sent to the last byte read
 MAX_BYTES = 16 * 2**20  # of a reply, unpacked
-MOST_VALUES = 2**19  # in a reply; beside its bytes, each costs some 70 more once it is decoded
+MOST_VALUES = 2**20  # in a reply, reckoned by its commas; beside its bytes, each costs some 70 more once it is decoded
 MAX_ERROR_BYTES = 64 * 2**10  # of a reply that is an error: more than any vendor has to say about it
 CHUNK = 256 * 2**10  # bytes of a reply that are handled at once
 KEEP_ALIVE = 50.0  # seconds a connection waits for the next poll: less than servers and balancers commonly keep theirs
@@ -99,7 +99,9 @@ class Sender:
         if reply.status_code == httpx.codes.OK and is_known(pieces):
             reply.extensions[KNOWN], pieces = True, []
         elif well and sum(piece.count(b",") for piece in pieces) >= MOST_VALUES:
-            raise Unreadable(f"{told(request)}: the reply holds more than {MOST_VALUES} values")
+            raise Unreadable(
+                f"{told(request)}: the reply holds more than {MOST_VALUES:,} values: ask for smaller pages"
+            )
         reply._content = b"".join(pieces)  # noqa: SLF001 - no public way to read a reply knows a cap
         return reply
 

@@ -8,7 +8,7 @@ from connectors.errors import Misconfigured, NothingThere, Unavailable, Unreadab
 from connectors.listing import KeyOf, Keys, Listed, PlainKeys, key_or_bytes
 
 MOST_PAGES = 1000
-LONGEST = 50_000  # items on one page: where they are records, it is longer than any reply may be
+LONGEST = 50_000  # items on one page: vendors give hundreds
 READINGS = 3  # of a listing whose records move from page to page meanwhile
 
 

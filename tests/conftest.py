@@ -16,8 +16,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two for each core: these tests mostly wait for servers, processes and time-outs."""
-    return 2 * len(os.sched_getaffinity(0))
+    """Five for two cores: these tests mostly wait for servers, processes and time-outs."""
+    return 5 * len(os.sched_getaffinity(0)) // 2
 
 
 @pytest.fixture

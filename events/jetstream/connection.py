@@ -30,6 +30,10 @@ from schemas.facts import BusState
 
 TIMEOUT = 5.0  # seconds for an answer, unless the caller says otherwise
 PING_TIMEOUT = 2.0
+_TELL_THE_TIME = (
+    "STREAM.INFO.",
+    "CONSUMER.INFO.",
+)  # others may answer with the time at which they noted what they tell
 _LONGEST_PAUSE = 2.0  # seconds between two attempts to connect: work resumes within 5 s of the server's return
 
 Headers = Mapping[str, str]
@@ -116,7 +120,7 @@ class Bus:
         """JetStream's answer to `$JS.API.<suffix>`. Raises ApiError where it refuses."""
         asked = time.monotonic()
         answer = await _api(self._ask(), suffix, body, timeout)
-        if isinstance(told := answer.get("ts"), str):
+        if suffix.startswith(_TELL_THE_TIME) and isinstance(told := answer.get("ts"), str):
             self._hear_time(datetime.fromisoformat(told).timestamp(), asked)
         return answer
 

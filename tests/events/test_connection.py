@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from events.jetstream.errors import ApiError, BusRefused, BusUnavailable, Nobody
 from events.jetstream.options import BusOptions, Tls
 from schemas.facts import BusState
 from schemas.settings import Secret
-from tests.nats import DEADLINE, start_nats
+from tests.nats import DEADLINE, NatsServer, start_nats
 
 pytestmark = pytest.mark.anyio
 
@@ -310,6 +311,20 @@ async def test_a_kill_under_load_fails_what_is_under_way_at_once_and_quietly(
             await states.up(5)
     assert outcomes == ["unavailable"] * 20
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+async def test_the_time_is_heard_from_answers_that_are_made_when_they_are_asked_for(nats: NatsServer) -> None:
+    """Asked after its restart for a consumer that is there, a server answers with the time at which it found it on its disk."""
+    consumer = {"stream_name": "SOME", "config": {"durable_name": "one", "ack_policy": "explicit"}}
+    async with ready(BusOptions(urls=[nats.url])) as (bus, _):
+        await bus.api("STREAM.CREATE.SOME", {"name": "SOME", "subjects": ["some"], "storage": "file"})
+        await bus.api("CONSUMER.DURABLE.CREATE.SOME.one", consumer)
+    nats.restart()
+    await anyio.sleep(1)
+    async with ready(BusOptions(urls=[nats.url])) as (bus, _):
+        for suffix, body in (("CONSUMER.DURABLE.CREATE.SOME.one", consumer), ("STREAM.INFO.SOME", None)):
+            await bus.api(suffix, body)
+            assert abs(bus.now() - time.time()) < 0.5
 
 
 async def test_a_hung_server_is_noticed_and_left_even_with_unsent_data(tmp_path: Path) -> None:
