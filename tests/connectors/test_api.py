@@ -618,6 +618,20 @@ async def test_a_page_of_50_mb_is_given_up_at_the_cap() -> None:
     assert sent < 50_000_000
 
 
+@pytest.mark.parametrize(("records", "values", "is_read"), [(1000, 600, True), (1000, 1200, False)])
+async def test_a_large_page_of_records_is_read_and_one_of_nothing_but_values_is_not(
+    records: int, values: int, *, is_read: bool
+) -> None:
+    record = b'{"id":1,"name":"' + b'","of":[' + b",".join([b"1"] * (values - 3)) + b"]}"
+    body = b"[" + b",".join([record] * records) + b"]"
+    account = Account(httpx.MockTransport(lambda _: httpx.Response(200, content=body)), max_bytes=2**24)
+    if is_read:
+        page: list[Item] = await account.api.get("/things", ITEMS)
+        assert len(page) == records
+    else:
+        assert "1048576 values: ask for smaller pages" in str(await failure(account)).replace(",", "")
+
+
 async def test_an_error_with_an_unreadable_body_is_still_that_error() -> None:
     async with real(answers(reply(b"x" * 500_000, "Content-Encoding: br", status="503 Busy"))) as account:
         assert isinstance(await failure(account), Unavailable)
