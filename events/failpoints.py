@@ -16,7 +16,7 @@ POLL = (
     "poll.begun",  # its place in the schedule is held
     "poll.read",  # a page, or a window of a feed, was read
     "commit.begun",  # the changes are decided, nothing is sent
-    "commit.rendered",  # the first message was made, the others were not
+    "commit.rendered",  # all messages are made, and not all are sent
     "commit.sent",  # all messages are with the server, which has not answered
     "commit.stored",  # it has answered; the index does not know yet
     "poll.ended",  # all is committed, the account's health is not noted

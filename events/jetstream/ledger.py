@@ -182,12 +182,12 @@ class _Writing:
                 yield self._snapshots + key, b"", headers + self._of_tombstones
             else:
                 yield self._snapshots + key, after, f"{headers}{DIGEST}: {entry.digest:016x}\r\n"
-            failpoints.reached("commit.rendered", self._scope.vendor)
             if change.verb is not None:
                 poll = self._poll
                 event = event_of(change, self._scope, observed_at=poll.observed_at, poll_id=poll.id, encoded=after)
                 self.events.append(event)
                 yield self._events + change.verb, encode(event), f"{self._of_events} {key}\r\n"
+        failpoints.reached("commit.rendered", self._scope.vendor)
 
 
 @contextmanager
