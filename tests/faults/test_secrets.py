@@ -24,13 +24,13 @@ from connectors.api import Api
 from connectors.base import Page, Query
 from connectors.octorate import Octorate
 from connectors.sandbox import powerpro
-from schemas.envelope import CloudEvent
+from schemas.envelope import CloudEvent, decode
 from schemas.facts import Polled
 from schemas.settings import Secret
 from tests.agent.command import here, started
 from tests.agent.harness import Process, Wire, agent, events_on, inside, reading, ready, until, write_config
 from tests.faults.canaries import CANARIES, KEY, KEY_BEFORE, all_found, found_below, found_in
-from tests.faults.town import STATUSES, Town
+from tests.faults.town import Town
 from tests.nats import NatsServer, start_nats
 
 PASSWORD, TOKEN = CANARIES["the password of the bus"], CANARIES["the token of the bus"]
@@ -82,7 +82,9 @@ async def calm(town: Town, file: Path) -> dict[str, str]:
         await ready(process)
         await all_were_read(process)
         town.change()
-        await until(lambda: town.ears.blabbed.total() >= 8)
+        await until(
+            lambda: town.ears.blabbed.total() >= 8 and any(is_of_oct(decode(body)) for body in town.ears.bodies)
+        )
         said = {f"calm {path}": body for path, body in (await pages(process)).items()}
         said["ps"] = command_lines(process)
         assert (await process.end())[0] == 0
@@ -94,7 +96,7 @@ async def storm(town: Town, nats: NatsServer, file: Path) -> dict[str, str]:
     async with agent(file, "storm.log", "--log-level", "debug", "--json") as process:
         await ready(process)
         town.blab()
-        await until(lambda: town.have_blabbed(3), 60)
+        await until(town.has_blabbed, 60)
         nats.restart()
         await until(process.is_ready)
         said = {f"stormy {path}": body for path, body in (await pages(process)).items()}
@@ -146,9 +148,13 @@ def ran(file: Path, capsys: pytest.CaptureFixture[str], *words: str) -> str:
     return f"exit status {ended.status}\n{ended.out}\n{ended.err}"
 
 
+def is_of_oct(event: CloudEvent) -> bool:
+    return event.account == "oct" and event.type.startswith("booking.")
+
+
 async def an_event(nats: NatsServer) -> CloudEvent:
     async with reading(nats.url, user="agent", password=Secret(PASSWORD)) as bus:
-        return next(each for each in await events_on(bus) if each.type.startswith("booking.") and each.account == "oct")
+        return next(each for each in await events_on(bus) if is_of_oct(each))
 
 
 def test_no_secret_is_found_in_what_agents_and_commands_write_serve_store_send_or_print(
@@ -166,7 +172,6 @@ def test_no_secret_is_found_in_what_agents_and_commands_write_serve_store_send_o
         places |= printed_in_calm(file, capsys)
         places |= portal.call(storm, town, nats, file)
         places |= printed(file, portal.call(an_event, nats), capsys)
-    assert set().union(*(vendor.blabbed for vendor in town.vendors.values())) == {*STATUSES}
     places["deliveries"] = b"\n".join(town.ears.bodies).decode()
     assert [place for place, content in places.items() if not content] == []
     assert all_found(places) + found_below(tmp_path / "nats" / "jetstream") == []
@@ -190,6 +195,8 @@ async def test_a_bug_shows_no_secret_in_its_traceback_nor_does_anything_alive_in
         yield
 
     log.setup("debug", json=False)
+    of_other_tests = list(ours())  # kept, so that nothing of this one takes the place of one of them
+    known = {id(each) for each in of_other_tests}
     town = Town()
     with start_nats(tmp_path / "nats", config_extra=USERS) as nats:
         bus = {"url": nats.url, "user": "agent", "password": PASSWORD}
@@ -198,7 +205,7 @@ async def test_a_bug_shows_no_secret_in_its_traceback_nor_does_anything_alive_in
             async with inside(msgspec.structs.replace(config, accounts=config.accounts[:2])) as agent:
                 monkeypatch.setattr(Octorate, "read", read)
                 await until(lambda: any("unforeseen" in fact.detail for fact in agent.told(Polled)))
-                alive = [each for each in gc.get_objects() if is_ours(type(each))]
+                alive = [each for each in ours() if id(each) not in known]
                 shown = {f"{type(each).__name__} {number}": repr(each) for number, each in enumerate(alive)}
                 facts = "\n".join(map(repr, agent.facts))
     written = capsys.readouterr().err
@@ -212,10 +219,12 @@ async def test_a_bug_shows_no_secret_in_its_traceback_nor_does_anything_alive_in
     )
 
 
-def is_ours(kind: type) -> bool:
-    """Not of the fake vendors, which are in this process too."""
-    module = str(kind.__module__)
-    return module.partition(".")[0] in FLOORS and not module.startswith("connectors.sandbox")
+def ours() -> Iterator[object]:
+    """What is alive of the product; not of the fake vendors, which are in this process too."""
+    for each in gc.get_objects():
+        module = str(type(each).__module__)
+        if module.partition(".")[0] in FLOORS and not module.startswith("connectors.sandbox"):
+            yield each
 
 
 @pytest.mark.parametrize(

@@ -127,8 +127,10 @@ class Town:
             vendor.sandbox.expire_tokens()
             vendor.blabs = True
 
-    def have_blabbed(self, times: int) -> bool:
-        return all(vendor.blabbed.total() >= times for vendor in self.vendors.values())
+    def has_blabbed(self) -> bool:
+        """Each vendor, and with every status. (One may answer just once: who is refused a token does not ask again soon.)"""
+        told = [set(vendor.blabbed) for vendor in self.vendors.values()]
+        return all(told) and set().union(*told) == {*STATUSES}
 
 
 def accounts(urls: dict[str, str]) -> list[Wire]:
