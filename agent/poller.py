@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 
 from agent.feeding import Follow
@@ -9,7 +10,7 @@ from agent.known import Known
 from agent.outcomes import Ended
 from agent.sweeping import Sweep
 from agent.watched import Task, Watched
-from events.ledger import Conflict, Ledger
+from events.ledger import Conflict, Ledger, Poll
 from schemas.changes import Scope
 from schemas.facts import Fact, Polled, PollOutcome
 
@@ -42,6 +43,12 @@ class Poller:
             )
         )
         return ended
+
+    async def try_ledger(self, scope: Scope) -> None:
+        """Whether the ledger takes commits: its head is stored once more. Raises LedgerUnavailable, as a poll would."""
+        state = await self._ledger.load(scope)
+        with suppress(Conflict):  # somebody else's was taken
+            await self._ledger.commit(state, [], state.head, Poll(state.head.poll_id, self._clock()))
 
     def _run(self, watched: Watched, resource: str) -> Sweep | Follow:
         scope = watched.scope(resource)

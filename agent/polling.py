@@ -31,7 +31,8 @@ THROTTLED_PAUSE = 60.0  # seconds, where a vendor that throttles does not say ho
 UNAUTHORIZED_PAUSE = 60.0
 UNPLANNED_PAUSE = 2.0  # seconds until a poll that the bus does not let us begin is tried again: no vendor was asked
 LOST_PAUSE = 3.0  # seconds, at most, until a poll that the bus was lost under is tried again: work resumes soon
-REFUSED_PAUSE = 15.0  # seconds until a poll whose changes the bus did not take is tried again
+REFUSED_PAUSE = 4.0  # seconds until the ledger, which did not take what a poll found, is tried again, without the vendor
+UNFIT_PAUSE = 15.0  # seconds until a poll is tried again whose changes the ledger did not take, though it took others
 DOUBLINGS = 3  # of the interval, for a resource that keeps failing: a vendor that is back is noticed soon
 LONGEST_WAIT_IN_LINE = 5.0  # seconds until a tick that came while its resource was being polled comes again
 OVERDUE = timedelta(
@@ -77,6 +78,7 @@ class Polling:
         self._leases = Leases(bus, schedule)
         self._planned: dict[Scope, datetime] = {}  # for when, as far as this agent knows
         self._looked: dict[Scope, float] = {}  # when the account's health was last looked at
+        self._refused: set[Scope] = set()  # whose last commit the ledger did not take
         self._stopping = False
         self._taking = anyio.CancelScope()
         self._troubles: dict[Scope | str, tuple[str, float]] = {}  # what was said of each, and when
@@ -192,12 +194,16 @@ class Polling:
             await self._lease(tick)
 
     async def _lease(self, tick: Tick) -> None:
-        asked = time.monotonic()
+        asked, pause = time.monotonic(), REFUSED_PAUSE
         try:
+            if tick.scope in self._refused:  # to read on would spend the vendor's quota for nothing
+                await self._poller.try_ledger(tick.scope)
+                pause = UNFIT_PAUSE
             await self._work(tick)
-        except LedgerRefused as refused:  # reading on would spend the vendor's quota for nothing
+        except LedgerRefused as refused:
+            self._refused.add(tick.scope)
             self._warn(f"what polls find cannot be stored: {refused}", tick.scope)
-            await self._give_back(tick, seconds=REFUSED_PAUSE)
+            await self._give_back(tick, pause)
         except (ApiError, BusRefused) as refused:
             self._warn(f"polls cannot be planned: {refused}", tick.scope)
             await self._give_back(tick, seconds=UNPLANNED_PAUSE)
@@ -249,6 +255,7 @@ class Polling:
         await self._schedule.finish(tick, at, Due(failures=failures, well=well))
         failpoints.reached("poll.acked", tick.scope.vendor)
         self._planned[tick.scope] = at
+        self._refused.discard(tick.scope)
         self._troubles.pop(tick.scope, None)
         self._troubles.pop("ticks", None)
 

@@ -31,6 +31,7 @@ from connectors.sandbox.octorate import CLIENT_ID, CLIENT_SECRET, REFRESH_TOKEN,
 from events.jetstream.connection import Bus, connect
 from events.jetstream.options import BusOptions
 from events.jetstream.read import held
+from events.jetstream.schedule import CONSUMER
 from events.signing import generate
 from events.subjects import Names
 from schemas import envelope
@@ -345,6 +346,12 @@ async def events_on(bus: Bus) -> list[CloudEvent]:
     if not info["state"].get("subjects"):
         return []
     return [envelope.decode(each.data) async for each in held(bus, NAMES.ledger, [NAMES.events], every=True)]
+
+
+async def ticks_taken(bus: Bus) -> int:
+    """How often a poll was handed to an agent."""
+    info = await bus.api(f"CONSUMER.INFO.{NAMES.polls}.{CONSUMER}")
+    return int(info["delivered"]["consumer_seq"])
 
 
 async def until(true: Callable[[], bool | Awaitable[bool]], within: float = PATIENCE) -> float:

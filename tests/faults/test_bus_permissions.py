@@ -75,7 +75,7 @@ async def test_a_right_taken_away_is_named_at_once_and_its_return_is_noticed(
     caplog: pytest.LogCaptureFixture,
     measured: Measured,
 ) -> None:
-    monkeypatch.setattr(polling, "REFUSED_PAUSE", 1.0)
+    monkeypatch.setattr(polling, "UNFIT_PAUSE", 1.0)
     sentence = f"the NATS user may not {verb} to {named}: grant it this subject"
     vendor = Changing()
 
