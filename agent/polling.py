@@ -16,7 +16,7 @@ from agent.pulse import EndedByItself, Pulse
 from agent.watched import Watched
 from events import failpoints
 from events.jetstream.connection import Bus
-from events.jetstream.errors import ApiError, BusError, BusRefused
+from events.jetstream.errors import ApiError, BusError, BusRefused, BusUnavailable
 from events.jetstream.pull import ConsumerGone
 from events.jetstream.schedule import Due, Schedule, Tick
 from events.ledger import LedgerRefused, LedgerUnavailable
@@ -38,6 +38,8 @@ LONGEST_WAIT_IN_LINE = 5.0  # seconds until a tick that came while its resource 
 OVERDUE = timedelta(
     seconds=15
 )  # a plan older than this will not fire by itself: the server had no room for the tick, say
+ORPHANED = timedelta(seconds=1)  # a tick this old that nobody has begun went to a connection that has died, or still waits
+REVIVE_AFTER = 2.0  # seconds from the return of the bus until such ticks are looked for
 SAY_AGAIN = 3600.0  # seconds; another agent may have ended a trouble meanwhile, and it came back
 IN_VAIN = 5  # times that a poll was given up
 UNANSWERED = 4.0  # seconds after which what failed did so for want of an answer
@@ -93,6 +95,7 @@ class Polling:
         self._pulse.expect("polling", within=60)
         async with anyio.create_task_group() as polls:
             polls.start_soon(self._leases.keep)
+            polls.start_soon(self._revive)
             while not self._stopping:
                 self._pulse.beat("polling")
                 with anyio.move_on_after(PAUSE):
@@ -112,6 +115,28 @@ class Polling:
         if not self._stopping:  # a poll was cancelled by nobody of ours, and all others with it
             raise EndedByItself("polling")
         self._pulse.done("polling")
+
+    async def _revive(self) -> None:
+        """What the server hands to a connection as it dies would come again only when its lease had run out."""
+        connection = await self._bus.ready_anew(0)
+        while True:
+            later = await self._bus.ready_anew(connection)
+            await anyio.sleep(REVIVE_AFTER)  # whoever has a tick in hand has begun it by then
+            try:
+                await self._hand_out_again()
+            except BusUnavailable as lost:
+                log.debug("ticks are looked for again: %s", lost)
+                continue
+            except BusError as refused:  # they come when the lease has run out
+                log.debug("ticks cannot be looked for: %s", refused)
+            connection = later
+
+    async def _hand_out_again(self) -> None:
+        known = await self._schedule.known()
+        fallen_due = [scope for scope, subjects in known.items() if any(".poll." in each for each in subjects)]
+        for scope in fallen_due[:AT_ONCE]:
+            if scope in self._watched and self._leases.of(scope) is None:
+                await self._schedule.hand_out_again(scope, ORPHANED)
 
     async def keep_schedule(self) -> None:
         """Look for lost schedules now and then, and put back what is missing."""

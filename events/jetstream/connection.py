@@ -68,7 +68,7 @@ class Bus:
         self._state: BusState | None = None
         self._client: OneConnection | None = None
         self._asking: Asking | None = None  # what goes over that client
-        self._was_up = False
+        self._connections = 0  # how many there were; the present one is among them
         self._refused = ""  # why, when it was refused before it was ever up: nothing is tried again
         self._changed = anyio.Event()
         self._subscriptions: set[Subscription] = set()
@@ -105,6 +105,12 @@ class Bus:
             if self._refused:
                 raise BusRefused(self._refused)
             await self._changed.wait()
+
+    async def ready_anew(self, after: int) -> int:
+        """Wait until there is a connection later than the one of this number, and give its own; the first is 1."""
+        while self._client is None or self._connections <= after:
+            await self._changed.wait()
+        return self._connections
 
     async def request(
         self, subject: str, data: bytes = b"", headers: Headers | None = None, timeout: float = TIMEOUT
@@ -228,7 +234,7 @@ class Bus:
         for subscription in list(self._subscriptions):
             await subscription.make(asking)
         self._client = client
-        self._was_up = True
+        self._connections += 1
         self._tell(BusState(connected=True))
         return asking
 
@@ -245,7 +251,7 @@ class Bus:
 
     def _down(self, failure: BusRefused | BusUnavailable) -> None:
         self._client = None
-        if isinstance(failure, BusRefused) and not self._was_up:
+        if isinstance(failure, BusRefused) and not self._connections:
             self._refused = str(failure)
         if self._asking is not None:
             self._asking.fail(BusUnavailable(str(failure)))

@@ -120,6 +120,22 @@ class Schedule:
             return False
         return True
 
+    async def hand_out_again(self, scope: Scope, older: timedelta) -> bool:
+        """Make a tick anew that is older and that nobody has begun; whoever has it in hand then cannot begin it."""
+        found = await last(self._bus, self._names.polls, self._names.poll(scope))
+        if found is None or datetime.fromisoformat(found.published_at) > self.now() - older:
+            return False
+        place = await last(self._bus, self._names.polls, self._names.schedule(scope))
+        if place is not None and place.sequence > found.sequence:  # held by whoever has begun it
+            return False
+        try:
+            await self._bus.publish(self._names.poll(scope), found.data, {EXPECTED: str(found.sequence)})
+        except ApiError as error:
+            if not error.is_conflict:
+                raise
+            return False
+        return True
+
     async def known(self) -> Mapping[Scope, set[str]]:
         """Which resources have a schedule or a tick, and which subjects hold it."""
         found: dict[Scope, set[str]] = {}

@@ -96,6 +96,21 @@ async def test_a_tick_that_was_replaced_before_it_began_is_left_alone(bus: Bus) 
         assert await schedule.begin(new)
 
 
+async def test_a_tick_that_nobody_has_begun_is_handed_out_again_and_counts_no_more_where_it_was(bus: Bus) -> None:
+    async with agent(bus) as (schedule, dead), agent(bus) as (_, alive):
+        await schedule.plan(SCOPE, soon(3600), Due())
+        await schedule.poll_now(SCOPE)
+        lost = await one(dead)
+        assert not await schedule.hand_out_again(SCOPE, timedelta(seconds=60))  # it may just be on its way
+        assert await schedule.hand_out_again(SCOPE, timedelta(0))
+        again = await one(alive)
+        assert not await schedule.begin(lost)
+        assert await schedule.begin(again)
+        assert not await schedule.hand_out_again(SCOPE, timedelta(0))  # it is being polled
+        await schedule.finish(again, soon(3600), Due())
+        assert not await schedule.hand_out_again(SCOPE, timedelta(0))  # there is none
+
+
 async def test_a_tick_given_back_comes_again_at_once(bus: Bus) -> None:
     async with agent(bus) as (schedule, here), agent(bus) as (_, there):
         await schedule.poll_now(SCOPE)

@@ -11,7 +11,8 @@ import pytest
 
 from connectors.sandbox.serve import serve
 from events.jetstream.connection import Bus
-from events.jetstream.schedule import CONSUMER
+from events.jetstream.schedule import CONSUMER, Schedule
+from schemas.changes import Scope
 from schemas.envelope import CloudEvent
 from tests.agent.harness import (
     NAMES,
@@ -19,9 +20,11 @@ from tests.agent.harness import (
     Vendor,
     agent,
     events_on,
+    hotel,
     octorate,
     reading,
     ready,
+    synced,
     until,
     write_config,
 )
@@ -167,3 +170,33 @@ async def tells(bus: Bus, guests: int) -> bool:
     """Whether the last event is about a booking that has so many guests."""
     events = await events_on(bus)
     return bool(events) and events[-1].data["record"]["guests"] == guests
+
+
+async def test_a_tick_that_went_to_a_connection_as_it_died_is_handed_out_again_once_the_bus_is_back(
+    tmp_path: Path, nats: NatsServer, measured: Measured
+) -> None:
+    vendor = hotel()
+    async with serve(vendor) as url:
+        accounts = [octorate("hotel", url, every={"booking": "1h", "property": "1h"})]
+        file = write_config(tmp_path, bus={"url": nats.url}, accounts=accounts)
+        async with agent(file, "stays.log", "--log-level", "debug") as stays:
+            await synced(stays)
+            async with agent(file, "dies.log", env={"VENDORWIRE_FAILPOINT": "poll.taken@octorate:1"}) as dies:
+                await ready(dies)
+
+                async def has_died_of_a_tick() -> bool:
+                    await poll_now(nats)
+                    return dies.ended is not None
+
+                await until(has_died_of_a_tick)
+            asked = len(vendor.seen)
+            nats.restart()
+            seconds = await until(lambda: len(vendor.seen) > asked)
+    assert seconds < 6  # and not the 30 of a lease
+    fault = "a tick handed out just as the connection to the NATS server died"
+    measured("it resumes by itself", fault, f"polled {seconds:.1f} s after the bus was back")
+
+
+async def poll_now(nats: NatsServer) -> None:
+    async with reading(nats.url) as bus:
+        await Schedule(bus, NAMES).poll_now(Scope("octorate", "hotel", "booking"))

@@ -39,8 +39,8 @@ def has_lost_its_bus(process: Process, times: int) -> bool:
 
 
 def listings(vendor: Changing) -> int:
-    """How often the bookings of a hotel were asked for."""
-    return sum("/reservation/" in seen.path for seen in vendor.sandbox.seen)
+    """How often it was asked which bookings of a hotel were modified, once in each poll."""
+    return sum("MODIFIED_BETWEEN" in dict(seen.query).values() for seen in vendor.sandbox.seen)
 
 
 def has_more(receiver: Receiver, than: int) -> bool:
