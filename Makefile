@@ -4,12 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 PEERS := .venv-peers
 MUTANTS := .venv-mutants
+CLIENTS := .venv-clients
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test conformance torture mutants bench bench-peers format lock clean
+.PHONY: help demo test contract conformance torture mutants bench bench-peers format lock clean
 help:
 	@echo "make demo    see changes in a fake vendor account arrive as signed webhooks (Ctrl-C ends it)"
 	@echo "make test    every check: format, lint, types, floors, tests"
+	@echo "make contract  write the published schemas, the AsyncAPI document and the catalogue of events anew"
 	@echo "make conformance  what every connector does, vendor by behaviour"
 	@echo "make torture  the long run of the fault suite: a thousand kills and more; keeps its figures in docs/reliability.md"
 	@echo "make mutants  how much of the code that must not be wrong the tests would notice if it were; ONLY=events/diff.py for one module"
@@ -27,6 +29,9 @@ test: $(VENV)/.installed-dev
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest
+
+contract: $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.contract.publish
 
 conformance: $(VENV)/.installed-dev
 	@$(BIN)/pytest --conformance tests/connectors/test_conformance.py
@@ -75,10 +80,13 @@ $(MUTANTS)/.installed: tests/requirements-mutants.txt requirements-dev.txt | $(V
 	@touch $@
 
 # The lock names hashes, never a registry.
+RESOLVE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header
 lock: $(VENV)/.installed
 	@$(PIP) install uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded --output-file requirements.txt pyproject.toml requirements.in
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --extra embedded --group dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml requirements.in
+	@$(RESOLVE) --extra embedded --output-file requirements.txt pyproject.toml requirements.in
+	@$(RESOLVE) --extra embedded --group dev --constraint requirements.txt --output-file requirements-dev.txt pyproject.toml requirements.in
+	@$(RESOLVE) --output-file helm/image/requirements.txt helm/image/requirements.in
+	@$(RESOLVE) --output-file tests/contract/requirements.txt tests/contract/requirements.in
 
 clean:
-	@rm -rf $(VENV) $(PEERS) $(MUTANTS) .mutants build dist *.egg-info
+	@rm -rf $(VENV) $(PEERS) $(MUTANTS) $(CLIENTS) .npm-contract .mutants build dist *.egg-info

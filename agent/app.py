@@ -30,6 +30,7 @@ from agent.polling import Polling
 from agent.pulse import EndedByItself, Pulse
 from agent.receivers import SUBJECT_TIMEOUT, Receiver, SubjectReceiver, WebhookReceiver
 from agent.tokens import TokenKeeper
+from agent.upkeep import Upkeep
 from agent.vault import Vault
 from events.jetstream import streams
 from events.jetstream.attempts import Attempts
@@ -49,8 +50,6 @@ from schemas.facts import BusState, Fact, Fresh, Scheduled
 ROLES = ("poll", "route")
 ENDS = (signal.SIGTERM, signal.SIGINT)
 ACK_MARGIN = 5.0  # seconds beyond a delivery's time-out until the server hands an event out again
-LOOK_EVERY = 10.0  # seconds between two looks whether the streams are as they must be
-LOOK_AGAIN = 1.0  # seconds, while they are not: readiness waits for it
 READY_WITHIN = 2.5
 
 log = logging.getLogger("vendorwire")
@@ -74,10 +73,10 @@ class App:
         self._metrics = Metrics(version("vendorwire"), self._time)
         self._sinks = [self._metrics.observe, FactLog().observe, *listeners]
         self._pulse = Pulse(time.monotonic)
+        self._upkeep = Upkeep(config.bus, self._names, self._pulse, self._tell)
         self._rng = random.Random()
         self._bus: Bus | None = None
         self._waiting_for = "the bus is not connected yet"
-        self._trouble = ""  # with the streams
         self._stop = anyio.Event()
         self._hurry = anyio.Event()
         self.address = ""  # where HTTP is served, once it is
@@ -143,7 +142,7 @@ class App:
         async with anyio.create_task_group() as keepers:
             keepers.start_soon(self._watch_freshness, bus)
             keepers.start_soon(tokenwatch.watch, bus, self._shelf(bus).store, _tokens(accounts), self._pulse)
-            keepers.start_soon(self._keep_streams, bus)
+            keepers.start_soon(self._upkeep.run, bus)
             keepers.start_soon(Backlogs(bus, self._names, queues, self._pulse, self._tell).run)
             async with anyio.create_task_group() as work:
                 keepers.start_soon(self._cut_short, work.cancel_scope)
@@ -180,7 +179,7 @@ class App:
             await bus.ready()
             self._waiting_for = "the streams are not there yet"
             try:
-                await self._ensure_streams(bus)
+                await self._upkeep.prepare(bus)
                 for queue in queues.values():
                     await queue.ensure()
                 await tokenwatch.prepare(_tokens(accounts))
@@ -188,33 +187,6 @@ class App:
             except (streams.NotYet, BusUnavailable, ApiError, LedgerUnavailable) as error:
                 self._waiting_for = f"the streams are not there yet: {error}"
                 await anyio.sleep(0.5)
-
-    async def _keep_streams(self, bus: Bus) -> None:
-        """Streams that somebody deletes are made anew, loudly: what they held is gone."""
-        self._pulse.expect("streams", within=120)
-        while True:
-            await anyio.sleep(LOOK_AGAIN if self._trouble else LOOK_EVERY)
-            self._pulse.beat("streams")
-            trouble = ""
-            try:
-                made = await self._ensure_streams(bus)
-                for name in made:
-                    log.warning("a stream was gone: it is made anew, empty", extra={"stream": name})
-            except (streams.NotYet, BusError) as error:
-                trouble = f"the streams are not as they must be: {error}"
-            if trouble and trouble != self._trouble and bus.connected:
-                log.warning("%s", trouble)
-            self._trouble = trouble
-
-    async def _ensure_streams(self, bus: Bus) -> list[str]:
-        settings = self._config.bus
-        return await streams.ensure(
-            bus,
-            self._names,
-            replicas=settings.replicas,
-            max_bytes=settings.max_bytes,
-            keep_events=settings.keep_events,
-        )
 
     async def _cancel_when_stopped(self, start: anyio.CancelScope) -> None:
         """Until the agent is ready there is nothing to end in good order."""
@@ -309,8 +281,8 @@ class App:
                 await self._bus.ping()
         except (BusError, TimeoutError) as error:
             return [str(error) or "the bus does not answer"]
-        if self._trouble:
-            return [self._trouble]
+        if self._upkeep.trouble:
+            return [self._upkeep.trouble]
         return ["the agent is stopping"] if self._stop.is_set() else []
 
 

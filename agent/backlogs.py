@@ -91,6 +91,7 @@ class Backlogs:
                 route=name,
                 pending=backlog.waiting + backlog.in_hand,
                 dead=dead,
+                in_flight=backlog.in_hand,
                 circuit_open=standing.position is not Position.CLOSED,
             )
         )

@@ -42,4 +42,5 @@ def _remote(settings: config.Bus, name: str) -> BusOptions:
         nkey=settings.nkey,
         tls=Tls(ca=tls.ca, cert=tls.cert, key=tls.key) if tls else None,
         name=name,
+        inbox_prefix=settings.inbox_prefix,
     )

@@ -16,6 +16,7 @@ from schemas.settings import Deletes, Duration, Secret
 
 _SCHEMES = {"nats", "tls", "ws", "wss"}
 _PREFIX = re.compile(r"[A-Za-z0-9_-]+")
+_INBOX = re.compile(r"_INBOX(\.[A-Za-z0-9_-]+)+")
 
 
 def _check_server(server: str) -> None:
@@ -61,7 +62,8 @@ class Tls(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Bus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The NATS server: at `url`, or without it an embedded one with its files in `data`.
 
-    At most one way to sign in: `credentials` (a .creds file), `user` and `password`, `token`, or `nkey` (a seed).
+    At most one way to sign in: `credentials` (a .creds file), `user` and `password`, `token`, or `nkey` (a seed). Answers
+    come to subjects below `inbox_prefix`: one of its own for each user of the server keeps them from reading each other's.
     """
 
     url: str | tuple[str, ...] | None = None
@@ -71,6 +73,7 @@ class Bus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     token: Secret | None = None
     nkey: Secret | None = None
     tls: Tls | None = None
+    inbox_prefix: str = "_INBOX.vendorwire"
     data: Path = Path("vendorwire-data")
     replicas: Literal[1, 3, 5] = 1
     keep_events: Duration = Duration(days=30)
@@ -85,6 +88,10 @@ class Bus(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise ValueError("user must not be blank")
         if not _PREFIX.fullmatch(self.prefix):
             raise ValueError("prefix must be one word of letters, digits, - and _")
+        if not _INBOX.fullmatch(self.inbox_prefix):
+            raise ValueError(
+                "inbox_prefix must be _INBOX and words of letters, digits, - and _, such as _INBOX.vendorwire"
+            )
         if self.keep_events < Duration(seconds=1):
             raise ValueError("keep_events must be at least 1s")
         if self.max_bytes is not None and self.max_bytes < 1:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
 import msgspec
@@ -120,6 +120,7 @@ def _published(resource: Resource) -> type[msgspec.Struct]:
 
 def _required(kind: Any, names: Sequence[str]) -> bool | None:
     """Whether the field a path leads to is required; None where there is no such field."""
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     for option in get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,):
         if not (isinstance(option, type) and issubclass(option, msgspec.Struct)):
             continue

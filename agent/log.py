@@ -27,9 +27,13 @@ from schemas.facts import (
     PollOutcome,
     Published,
     Quarantined,
+    Replanned,
     RouteState,
     RouteTurned,
     Scheduled,
+    StorageState,
+    StreamRemade,
+    StreamState,
     TokenState,
     VendorAnswered,
 )
@@ -214,7 +218,9 @@ class FactLog:
                 self._route(fact)
             case BusState():
                 self._bus(fact)
-            case Scheduled() | Fresh() | Published() | VendorAnswered():
+            case StreamRemade(name=name):
+                self._log.warning("a stream was gone: it is made anew, empty", extra={"stream": name})
+            case Scheduled() | Fresh() | Published() | VendorAnswered() | StreamState() | StorageState() | Replanned():
                 return  # metrics tell these
             case _:
                 raise TypeError(f"no log line is made of {type(fact).__name__}")

@@ -6,55 +6,41 @@ that travels over the bus can grow the number of series.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import NamedTuple, TypeVar, assert_never, cast
+from collections.abc import Callable, Iterable
 
 from prometheus_client import (
     CollectorRegistry,
-    Counter,
-    Gauge,
     GCCollector,
-    Histogram,
     Info,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
     exposition,
 )
-from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.openmetrics import exposition as openmetrics
 
-from schemas.changes import ACCOUNT_CHANGES, CATALOGUE, Scope
+from agent.busmeters import BusMeter, Routes
+from agent.meters import Accounts, Scopes
+from events.jetstream.streams import ROLES
+from schemas.changes import Scope
 from schemas.facts import (
     BusState,
     Delivered,
-    DeliveryOutcome,
     Fact,
     Fresh,
     Polled,
-    PollOutcome,
     Published,
     Quarantined,
+    Replanned,
     RouteState,
     RouteTurned,
     Scheduled,
+    StorageState,
+    StreamRemade,
+    StreamState,
     TokenState,
     VendorAnswered,
 )
-
-SCOPE = ("vendor", "account", "resource")
-ACCOUNT = ("vendor", "account")
-RENEWALS = ("renewed", "refused", "failed")
-STATUSES = ("200", "401", "403", "429", "500", "503", "error")  # present at 0 from the start; others appear when seen
-POLL_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300)
-AGE_SECONDS = (1, 5, 15, 30, 60, 120, 300, 900, 3600, 21600, 86400)
-DELIVERY_SECONDS = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30)
-LAG_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600, 3600, 21600, 86400)  # retries last for days
-
-ScopeFact = Polled | Scheduled | Fresh | Published | Quarantined
-AccountFact = VendorAnswered | TokenState
-RouteFact = Delivered | RouteState | RouteTurned
-M = TypeVar("M", bound=MetricWrapperBase)
 
 
 class Metrics:
@@ -64,10 +50,10 @@ class Metrics:
         # a switch of the whole process: there is none per registry
         disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus_client leaves it unannotated
         self._registry = CollectorRegistry()
-        self._scopes = _Scopes(self._registry, clock)
-        self._accounts = _Accounts(self._registry)
-        self._routes = _Routes(self._registry)
-        self._bus = Gauge("vendorwire_bus_connected", "1 while connected to the bus.", registry=self._registry)
+        self._scopes = Scopes(self._registry, clock)
+        self._accounts = Accounts(self._registry)
+        self._routes = Routes(self._registry)
+        self._bus = BusMeter(self._registry, ROLES)
         Info("vendorwire_build", "The running version.", registry=self._registry).info({"version": version})
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -86,12 +72,12 @@ class Metrics:
         match fact:
             case Delivered() | RouteState() | RouteTurned():  # first, for there are most of them
                 self._routes.observe(fact)
-            case Polled() | Scheduled() | Fresh() | Published() | Quarantined():
+            case Polled() | Scheduled() | Fresh() | Published() | Quarantined() | Replanned():
                 self._scopes.observe(fact)
             case VendorAnswered() | TokenState():
                 self._accounts.observe(fact)
-            case BusState(connected=connected):
-                self._bus.set(connected)
+            case BusState() | StreamState() | StreamRemade() | StorageState():
+                self._bus.observe(fact)
             case _:
                 raise TypeError(f"no metric is made of {type(fact).__name__}")
 
@@ -109,239 +95,3 @@ class Metrics:
             body: bytes = openmetrics.generate_latest(self._registry)  # type: ignore[no-untyped-call]  # unannotated too
             return body, openmetrics.CONTENT_TYPE_LATEST
         return exposition.generate_latest(self._registry), exposition.CONTENT_TYPE_PLAIN_0_0_4
-
-
-class _Series:
-    """Series by metric and labels, kept once they were looked up: upstream checks the labels and takes a lock each time."""
-
-    def __init__(self) -> None:
-        self._found: dict[tuple[MetricWrapperBase, tuple[str, ...]], MetricWrapperBase] = {}
-
-    def of(self, metric: M, *labels: str) -> M:
-        found = self._found.get((metric, labels))
-        if found is None:
-            found = self._found[metric, labels] = metric.labels(*labels)
-        return cast("M", found)
-
-    def forget(self) -> None:
-        """Some series have ended: all are looked up anew."""
-        self._found.clear()
-
-
-class _Scopes:
-    """What is told of each resource of each account."""
-
-    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float]) -> None:
-        self._known: set[Scope] = set()
-        self._series = _Series()
-        self._clock = clock
-
-        def counter(name: str, about: str, *more: str) -> Counter:
-            return Counter(f"vendorwire_{name}", about, (*SCOPE, *more), registry=registry)
-
-        def gauge(name: str, about: str) -> Gauge:
-            return Gauge(f"vendorwire_{name}", about, SCOPE, registry=registry)
-
-        self._polls = counter("polls_total", "Polls by how they ended.", "outcome")
-        self._read = counter("records_read_total", "Records read from the vendor.")
-        self._quarantined = counter("records_quarantined_total", "Records that could not be read.")
-        self._published = counter("events_published_total", "Events committed to the bus.", "change")
-        self._success = gauge(
-            "poll_last_success_timestamp_seconds", "When records were last read to the end; 0: never."
-        )
-        self._interval = gauge("poll_interval_seconds", "The time between polls.")
-        self._records = gauge("snapshot_records", "Records in the snapshot.")
-        self._held = gauge("deletes_held", "Deletes that wait for a person's approval.")
-        self._duration = Histogram(
-            "vendorwire_poll_duration_seconds", "How long polls take.", SCOPE, buckets=POLL_SECONDS, registry=registry
-        )
-        self._age = Histogram(
-            "vendorwire_event_age_seconds",
-            "From the vendor's own time of a change to its event.",
-            ("vendor",),
-            buckets=AGE_SECONDS,
-            registry=registry,
-        )
-        counters = (self._polls, self._read, self._quarantined, self._published)
-        gauges = (self._success, self._interval, self._records, self._held)
-        self._by_account: tuple[MetricWrapperBase, ...] = (*counters, *gauges, self._duration)
-
-    def declare(self, scope: Scope) -> None:
-        labels = (scope.vendor, scope.account, scope.resource)
-        whole = Scope(scope.vendor, scope.account, "account")  # account.degraded and account.recovered
-        self._known |= {scope, whole}
-        for outcome in PollOutcome:
-            self._polls.labels(*labels, outcome.value)
-        for change in CATALOGUE.get(scope.vendor, {}).get(scope.resource, ()):
-            self._published.labels(*labels, change)
-        for change in ACCOUNT_CHANGES:
-            self._published.labels(scope.vendor, scope.account, whole.resource, change)
-        for metric in (self._read, self._quarantined, self._success, self._duration):
-            metric.labels(
-                *labels
-            )  # of the gauges only this one: an account that never succeeded must not look like none
-        self._age.labels(scope.vendor)
-
-    def observe(self, fact: ScopeFact) -> None:
-        if fact.scope not in self._known:
-            return
-        labels = (fact.scope.vendor, fact.scope.account, fact.scope.resource)
-        match fact:
-            case Polled():
-                self._polled(fact, labels)
-            case Scheduled(interval=interval):
-                self._series.of(self._interval, *labels).set(interval)
-            case Fresh():
-                self._series.of(self._success, *labels).set(fact.at.timestamp())
-                self._series.of(self._records, *labels).set(fact.records)
-                self._series.of(self._held, *labels).set(fact.held)
-            case Published(change=change, age=age):
-                self._series.of(self._published, *labels, change).inc()
-                if age is not None:
-                    waited = max(0.0, age)  # the vendor's clock may be ahead
-                    self._series.of(self._age, fact.scope.vendor).observe(waited)
-            case Quarantined():
-                self._series.of(self._quarantined, *labels).inc()
-            case _:
-                assert_never(fact)
-
-    def _polled(self, fact: Polled, labels: tuple[str, str, str]) -> None:
-        self._series.of(self._polls, *labels, fact.outcome.value).inc()
-        self._series.of(self._duration, *labels).observe(fact.seconds)
-        self._series.of(self._read, *labels).inc(fact.records)
-        if fact.outcome.succeeded:
-            self._series.of(self._success, *labels).set(self._clock())
-
-    def forget(self, scope: Scope) -> bool:
-        """Whether this was the last resource of its account."""
-        self._known.discard(scope)
-        self._series.forget()
-        labels = {"vendor": scope.vendor, "account": scope.account}
-        left = {known for known in self._known if (known.vendor, known.account) == (scope.vendor, scope.account)}
-        last = all(known.resource == "account" for known in left)
-        if last:
-            self._known -= left
-        else:
-            labels["resource"] = scope.resource
-        for metric in self._by_account:
-            metric.remove_by_labels(labels)
-        if not any(known.vendor == scope.vendor for known in self._known):
-            self._age.remove(scope.vendor)
-        return last
-
-
-class _Accounts:
-    """What is told of each account's requests and credentials."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._known: set[tuple[str, str]] = set()
-        self._series = _Series()
-
-        def counter(name: str, about: str, *more: str) -> Counter:
-            return Counter(f"vendorwire_{name}", about, (*ACCOUNT, *more), registry=registry)
-
-        def gauge(name: str, about: str) -> Gauge:
-            return Gauge(f"vendorwire_{name}", about, ACCOUNT, registry=registry)
-
-        self._requests = counter("vendor_requests_total", "Requests to the vendor by HTTP status, or error.", "status")
-        self._renewals = counter("token_renewals_total", "Renewals of the token by how they ended.", "outcome")
-        self._remaining = gauge("vendor_budget_remaining", "Requests left in the budget.")
-        self._expires = gauge("token_expires_timestamp_seconds", "When the token expires; absent where it does not.")
-        self._healthy = gauge("token_healthy", "1 while the vendor accepts the credentials.")
-
-    def declare(self, *account: str) -> None:
-        self._known.add((account[0], account[1]))
-        for status in STATUSES:
-            self._requests.labels(*account, status)
-        for outcome in RENEWALS:
-            self._renewals.labels(*account, outcome)
-
-    def observe(self, fact: AccountFact) -> None:
-        account = (fact.vendor, fact.account)
-        if account not in self._known:
-            return
-        match fact:
-            case VendorAnswered(status=status, remaining=remaining):
-                self._series.of(self._requests, *account, status if _is_http_status(status) else "error").inc()
-                if remaining is not None:
-                    self._series.of(self._remaining, *account).set(remaining)
-            case TokenState():
-                self._token(fact)
-            case _:
-                assert_never(fact)
-
-    def _token(self, fact: TokenState) -> None:
-        account = (fact.vendor, fact.account)
-        self._healthy.labels(*account).set(fact.healthy)
-        if fact.expires_at is None:
-            self._expires.remove(*account)  # an expiry long past would go on alarming
-        else:
-            self._expires.labels(*account).set(fact.expires_at)
-        if fact.renewal in RENEWALS:
-            self._renewals.labels(*account, fact.renewal).inc()
-
-    def forget(self, *account: str) -> None:
-        self._series.forget()
-        self._known.discard((account[0], account[1]))
-        for metric in (self._requests, self._renewals, self._remaining, self._expires, self._healthy):
-            metric.remove_by_labels(dict(zip(ACCOUNT, account, strict=True)))
-
-
-class _Deliveries(NamedTuple):
-    """One route's own series: to look them up by their labels would cost more than to count."""
-
-    outcomes: Mapping[DeliveryOutcome, Counter]
-    duration: Histogram
-    lag: Histogram
-
-
-class _Routes:
-    """What is told of each route."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._known: dict[str, _Deliveries] = {}
-
-        def histogram(name: str, about: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(f"vendorwire_{name}", about, ("route",), buckets=buckets, registry=registry)
-
-        def gauge(name: str, about: str) -> Gauge:
-            return Gauge(f"vendorwire_{name}", about, ("route",), registry=registry)
-
-        self._deliveries = Counter(
-            "vendorwire_deliveries_total", "Attempts by how they ended.", ("route", "outcome"), registry=registry
-        )
-        self._duration = histogram("delivery_duration_seconds", "How long attempts take.", DELIVERY_SECONDS)
-        self._lag = histogram("delivery_lag_seconds", "From an event's commit to its delivery.", LAG_SECONDS)
-        self._pending = gauge("route_pending", "Events not delivered yet.")
-        self._open = gauge(
-            "route_circuit_open", "1 while the route rests as its receiver keeps failing, or is stopped."
-        )
-        self._dead = gauge("dead_letters", "Events that could not be delivered.")
-
-    def declare(self, route: str) -> None:
-        outcomes = {outcome: self._deliveries.labels(route, outcome.value) for outcome in DeliveryOutcome}
-        self._known[route] = _Deliveries(outcomes, self._duration.labels(route), self._lag.labels(route))
-
-    def observe(self, fact: RouteFact) -> None:
-        known = self._known.get(fact.route)
-        if known is None:
-            return
-        match fact:
-            case Delivered():
-                known.outcomes[fact.outcome].inc()
-                known.duration.observe(fact.seconds)
-                if fact.lag is not None:
-                    known.lag.observe(max(0.0, fact.lag))  # two machines' clocks
-            case RouteTurned(route=route, circuit=circuit):
-                self._open.labels(route).set(circuit != "closed")
-            case RouteState(route=route):
-                self._pending.labels(route).set(fact.pending)
-                self._open.labels(route).set(fact.circuit_open)
-                self._dead.labels(route).set(fact.dead)
-            case _:
-                assert_never(fact)
-
-
-def _is_http_status(status: str) -> bool:
-    """A vendor may write any three digits; these are the ones that mean something."""
-    return status.isascii() and status.isdigit() and len(status) == 3 and 100 <= int(status) <= 599

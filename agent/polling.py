@@ -21,7 +21,7 @@ from events.jetstream.pull import ConsumerGone
 from events.jetstream.schedule import Due, Schedule, Tick
 from events.ledger import LedgerRefused, LedgerUnavailable
 from schemas.changes import Scope
-from schemas.facts import Fact, Polled, PollOutcome
+from schemas.facts import Fact, Polled, PollOutcome, Replanned
 
 AT_ONCE = 256  # polls in hand per agent: they mostly wait, and those of a hanging vendor must not hold up the others
 PAUSE = 0.5  # seconds until ticks are taken again that cannot be taken now
@@ -31,7 +31,9 @@ THROTTLED_PAUSE = 60.0  # seconds, where a vendor that throttles does not say ho
 UNAUTHORIZED_PAUSE = 60.0
 UNPLANNED_PAUSE = 2.0  # seconds until a poll that the bus does not let us begin is tried again: no vendor was asked
 LOST_PAUSE = 3.0  # seconds, at most, until a poll that the bus was lost under is tried again: work resumes soon
-REFUSED_PAUSE = 4.0  # seconds until the ledger, which did not take what a poll found, is tried again, without the vendor
+REFUSED_PAUSE = (
+    4.0  # seconds until the ledger, which did not take what a poll found, is tried again, without the vendor
+)
 UNFIT_PAUSE = 15.0  # seconds until a poll is tried again whose changes the ledger did not take, though it took others
 DOUBLINGS = 3  # of the interval, for a resource that keeps failing: a vendor that is back is noticed soon
 LONGEST_WAIT_IN_LINE = 5.0  # seconds until a tick that came while its resource was being polled comes again
@@ -79,6 +81,7 @@ class Polling:
         self._rng = rng
         self._leases = Leases(bus, schedule)
         self._planned: dict[Scope, datetime] = {}  # for when, as far as this agent knows
+        self._had_plans: set[Scope] = set()  # a resource that was planned and is not any more has lost its plan
         self._looked: dict[Scope, float] = {}  # when the account's health was last looked at
         self._refused: set[Scope] = set()  # whose last commit the ledger did not take
         self._stopping = False
@@ -173,15 +176,20 @@ class Polling:
             subjects = known.get(scope, set())
             if not subjects:
                 spread = min(interval.total_seconds(), max(2.0, 0.05 * len(self._watched)))
-                at = now + timedelta(seconds=self._rng.uniform(0, spread))
-                await self._schedule.plan(scope, at, Due(), only_if_missing=True)
+                await self._put_back(scope, now + timedelta(seconds=self._rng.uniform(0, spread)))
             elif not any(".poll." in subject for subject in subjects):
                 # It may have been made for a longer interval than is configured now, or by a clock that was ahead.
                 await self._straighten(scope, now, max(interval, timedelta(seconds=LONGEST_BACKOFF)) * 1.2)
+            self._had_plans.add(scope)
         if forget:
             await self._schedule.forget(
                 [name for scope in known if scope not in self._watched for name in known[scope]]
             )
+
+    async def _put_back(self, scope: Scope, at: datetime) -> None:
+        """Plan what is not planned. Of several agents that see it missing, one does."""
+        if await self._schedule.plan(scope, at, Due(), only_if_missing=True) and scope in self._had_plans:
+            self._tell(Replanned(scope=scope))
 
     async def _straighten(self, scope: Scope, now: datetime, longest: timedelta) -> None:
         """Plan anew what is overdue or too far ahead. What is known to be planned is not looked at before its time."""
@@ -193,6 +201,7 @@ class Polling:
             self._planned[scope] = known
         elif await self._schedule.straighten(scope, now, earliest, latest):
             log.warning("a poll that did not fall due is planned anew", extra={"scope": str(scope)})
+            self._tell(Replanned(scope=scope))
 
     async def _take(self, start: Callable[..., object]) -> None:
         await self._schedule.ensure()

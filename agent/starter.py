@@ -19,6 +19,7 @@ bus:
   # token: "${NATS_TOKEN}"
   # nkey: "${file:/etc/nats/agent.nk}"
   # tls: {ca: /etc/nats/ca.pem, cert: /etc/nats/agent.pem, key: /etc/nats/agent.key}
+  # inbox_prefix: _INBOX.vendorwire   # where answers come to: one of its own for each user of the server
   # replicas: 1          # copies of each stream in a cluster: 1, 3 or 5
   # max_bytes: 10000000000  # the largest the ledger may grow, in bytes; full, it refuses instead of forgetting
   keep_events: 30d       # how long events stay for subscribers; snapshots stay for good

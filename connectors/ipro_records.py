@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import date, tzinfo
 from decimal import Decimal
 from functools import cache, partial
-from typing import TypeVar, get_args
+from typing import TypeVar, get_args, get_type_hints
 
 import msgspec
 from xxhash import xxh3_64_hexdigest
@@ -183,9 +183,9 @@ def _named(record: Record) -> dict[str, str]:
 @cache
 def _priced(kind: type[Record]) -> tuple[str, ...]:
     """The fields that hold an amount, and then the one that says a currency."""
-    fields = msgspec.structs.fields(kind)
-    amounts = [field.name for field in fields if Money in get_args(field.type)]
-    return (*amounts, *(field.name for field in fields if field.name == "currency"))
+    types = get_type_hints(kind)
+    amounts = [name for name in kind.__struct_fields__ if Money in get_args(types[name])]
+    return (*amounts, *(name for name in kind.__struct_fields__ if name == "currency"))
 
 
 def _known(stored: Record | None) -> str | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import msgspec
 import xxhash
@@ -45,9 +45,9 @@ def digest(record: Record) -> int:
 @cache
 def _fields(kind: type[Record]) -> tuple[tuple[int, ...], bool]:
     """The places of the fields that make no change, from the last on, and whether a mapping may be among the others."""
-    fields, compared = msgspec.structs.fields(kind), kind.compared()
-    volatile = [place for place, field in enumerate(fields) if field.name not in compared]
-    types = [str(field.type) for field in fields if field.name in compared]
+    hints, compared = get_type_hints(kind), kind.compared()
+    volatile = [place for place, name in enumerate(kind.__struct_fields__) if name not in compared]
+    types = [str(hints[name]) for name in compared]
     return tuple(reversed(volatile)), any(word in each for each in types for word in ("dict", "Mapping", "Any"))
 
 

@@ -2,11 +2,14 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import msgspec
 
+from schemas.meaning import says
 from schemas.records import Record
+
+UNKNOWN = "not documented by the vendor"
 
 
 class DeviceStatus(StrEnum):
@@ -18,9 +21,9 @@ class DeviceStatus(StrEnum):
 class Control(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A switch at a device. `enabled`: it may be switched; `on`: it is."""
 
-    kind: str | None = None
-    enabled: bool | None = None
-    on: bool | None = None
+    kind: Annotated[str | None, says("What it switches, such as HotWater.")] = None
+    enabled: Annotated[bool | None, says("Whether it may be switched.")] = None
+    on: Annotated[bool | None, says("Whether it is on.")] = None
 
 
 class Device(Record, frozen=True, kw_only=True):
@@ -33,21 +36,23 @@ class Device(Record, frozen=True, kw_only=True):
     volatile: ClassVar[frozenset[str]] = frozenset({"last_seen_at", "since"})
     by_entry: ClassVar[dict[str, str]] = {"controls": r"^controls\."}
 
-    status: DeviceStatus
-    distributor_id: str
-    name: str | None = None
-    since: datetime | None = None
-    last_seen_at: datetime | None = None
-    customer_reference: str | None = None
-    timezone_id: int | None = None
-    sensors: str | None = None
-    measures: str | None = None
-    firmware: str | None = None
-    ip_address: str | None = None
-    latitude: float | None = None
-    longitude: float | None = None
-    has_inverter: bool | None = None
-    controls: dict[str, Control] = {}  # noqa: RUF012 msgspec copies empty defaults
+    status: Annotated[DeviceStatus, says("Whether it is heard. No vendor says so: it is found from its silence.")]
+    distributor_id: Annotated[str, says("Whose device it is, by the distributor's id.")]
+    name: Annotated[str | None, says("What it is called.")] = None
+    since: Annotated[datetime | None, says("While it is offline: when it was heard last. Alone it makes no event.")] = (
+        None
+    )
+    last_seen_at: Annotated[datetime | None, says("Its newest sign of life. Alone it makes no event.")] = None
+    customer_reference: Annotated[str | None, says("The distributor's own number of the customer.")] = None
+    timezone_id: Annotated[int | None, says("The vendor's number of its time zone.")] = None
+    sensors: Annotated[str | None, says("What is connected, in the vendor's words.")] = None
+    measures: Annotated[str | None, says("What it measures, in the vendor's words.")] = None
+    firmware: Annotated[str | None, says("Version of its software.")] = None
+    ip_address: Annotated[str | None, says("Its address as the vendor saw it.")] = None
+    latitude: Annotated[float | None, says("North is positive.", "degrees")] = None
+    longitude: Annotated[float | None, says("East is positive.", "degrees")] = None
+    has_inverter: Annotated[bool | None, says("Whether a solar inverter is connected.")] = None
+    controls: Annotated[dict[str, Control], says("Control's id → switch.")] = {}  # noqa: RUF012 msgspec copies empty defaults
 
     @property
     def heard_at(self) -> datetime | None:
@@ -68,20 +73,20 @@ class Customer(Record, frozen=True, kw_only=True):
 
     resource: ClassVar[str] = "customer"
 
-    given_name: str | None = None
-    family_name: str | None = None
-    user_name: str | None = None
-    user_id: str | None = None
-    account_number: str | None = None
-    distributor_id: str | None = None
-    email: str | None = None
-    mobile: str | None = None
-    phone: str | None = None
-    work_contact: str | None = None
-    location: str | None = None
-    timezone_id: int | None = None
-    metric_units: bool | None = None
-    devices: tuple[str, ...] = ()
+    given_name: Annotated[str | None, says("First name.")] = None
+    family_name: Annotated[str | None, says("Last name.")] = None
+    user_name: Annotated[str | None, says("The name they sign in with.")] = None
+    user_id: Annotated[str | None, says("Their user, by the vendor's id.")] = None
+    account_number: Annotated[str | None, says("Their number at the distributor.")] = None
+    distributor_id: Annotated[str | None, says("Whose customer they are, by the distributor's id.")] = None
+    email: Annotated[str | None, says("E-mail address.")] = None
+    mobile: Annotated[str | None, says("Mobile telephone.")] = None
+    phone: Annotated[str | None, says("Telephone by day.")] = None
+    work_contact: Annotated[str | None, says("Telephone at work.")] = None
+    location: Annotated[str | None, says("Where they are, in the vendor's words.")] = None
+    timezone_id: Annotated[int | None, says("The vendor's number of their time zone.")] = None
+    metric_units: Annotated[bool | None, says("Whether they want metric units.")] = None
+    devices: Annotated[tuple[str, ...], says("The ids of their devices, sorted.")] = ()
 
 
 class Measured(Record, frozen=True, kw_only=True):
@@ -92,8 +97,8 @@ class Measured(Record, frozen=True, kw_only=True):
 
     resource: ClassVar[str] = "measurement"
 
-    until: datetime
-    seen: tuple[int, ...] = ()
+    until: Annotated[datetime, says("The newest measurement published.")]
+    seen: Annotated[tuple[int, ...], says("The moments around it.", "microseconds since 1970")] = ()
 
     @property
     def heard_at(self) -> datetime | None:
@@ -103,47 +108,47 @@ class Measured(Record, frozen=True, kw_only=True):
 class Measurement(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a device measured at one moment, as numbers. The vendor does not document the units."""
 
-    at: datetime
-    power_usage: float | None = None
-    generating: float | None = None
-    power_exported: float | None = None
-    power_usage_net: float | None = None
-    power_exported_net: float | None = None
-    power_factor1: float | None = None
-    power_factor2: float | None = None
-    power_factor3: float | None = None
-    power_factor4: float | None = None
-    power1: float | None = None
-    power2: float | None = None
-    power3: float | None = None
-    power4: float | None = None
-    power1n: float | None = None
-    power2n: float | None = None
-    power3n: float | None = None
-    power4n: float | None = None
-    power_vah1: float | None = None
-    power_vah2: float | None = None
-    power_vah3: float | None = None
-    power_vah4: float | None = None
-    temperature1: float | None = None
-    temperature2: float | None = None
-    temperature3: float | None = None
-    temperature4: float | None = None
-    temperature5: float | None = None
-    temperature6: float | None = None
-    temperature7: float | None = None
-    temperature8: float | None = None
-    irradiation: float | None = None
-    battery_charge: float | None = None
-    flow: float | None = None
-    voltage: float | None = None
-    signal_strength: float | None = None
+    at: Annotated[datetime, says("When it was measured.")]
+    power_usage: Annotated[float | None, says("Power used.", UNKNOWN)] = None
+    generating: Annotated[float | None, says("Power generated.", UNKNOWN)] = None
+    power_exported: Annotated[float | None, says("Power given to the grid.", UNKNOWN)] = None
+    power_usage_net: Annotated[float | None, says("Power used, net.", UNKNOWN)] = None
+    power_exported_net: Annotated[float | None, says("Power given to the grid, net.", UNKNOWN)] = None
+    power_factor1: Annotated[float | None, says("Power factor of channel 1.", UNKNOWN)] = None
+    power_factor2: Annotated[float | None, says("Power factor of channel 2.", UNKNOWN)] = None
+    power_factor3: Annotated[float | None, says("Power factor of channel 3.", UNKNOWN)] = None
+    power_factor4: Annotated[float | None, says("Power factor of channel 4.", UNKNOWN)] = None
+    power1: Annotated[float | None, says("Power of channel 1.", UNKNOWN)] = None
+    power2: Annotated[float | None, says("Power of channel 2.", UNKNOWN)] = None
+    power3: Annotated[float | None, says("Power of channel 3.", UNKNOWN)] = None
+    power4: Annotated[float | None, says("Power of channel 4.", UNKNOWN)] = None
+    power1n: Annotated[float | None, says("Power of channel 1, the other way.", UNKNOWN)] = None
+    power2n: Annotated[float | None, says("Power of channel 2, the other way.", UNKNOWN)] = None
+    power3n: Annotated[float | None, says("Power of channel 3, the other way.", UNKNOWN)] = None
+    power4n: Annotated[float | None, says("Power of channel 4, the other way.", UNKNOWN)] = None
+    power_vah1: Annotated[float | None, says("Apparent energy of channel 1.", UNKNOWN)] = None
+    power_vah2: Annotated[float | None, says("Apparent energy of channel 2.", UNKNOWN)] = None
+    power_vah3: Annotated[float | None, says("Apparent energy of channel 3.", UNKNOWN)] = None
+    power_vah4: Annotated[float | None, says("Apparent energy of channel 4.", UNKNOWN)] = None
+    temperature1: Annotated[float | None, says("Temperature at sensor 1.", UNKNOWN)] = None
+    temperature2: Annotated[float | None, says("Temperature at sensor 2.", UNKNOWN)] = None
+    temperature3: Annotated[float | None, says("Temperature at sensor 3.", UNKNOWN)] = None
+    temperature4: Annotated[float | None, says("Temperature at sensor 4.", UNKNOWN)] = None
+    temperature5: Annotated[float | None, says("Temperature at sensor 5.", UNKNOWN)] = None
+    temperature6: Annotated[float | None, says("Temperature at sensor 6.", UNKNOWN)] = None
+    temperature7: Annotated[float | None, says("Temperature at sensor 7.", UNKNOWN)] = None
+    temperature8: Annotated[float | None, says("Temperature at sensor 8.", UNKNOWN)] = None
+    irradiation: Annotated[float | None, says("Sunlight.", UNKNOWN)] = None
+    battery_charge: Annotated[float | None, says("Charge of the battery.", UNKNOWN)] = None
+    flow: Annotated[float | None, says("Flow of water or gas.", UNKNOWN)] = None
+    voltage: Annotated[float | None, says("Voltage.", UNKNOWN)] = None
+    signal_strength: Annotated[float | None, says("Strength of its radio signal.", UNKNOWN)] = None
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
     """Measurements of one device, ascending: the `data` of `measurement.batch`. `from` and `to` are its first and last."""
 
-    device: str
-    from_: datetime
-    to: datetime
-    measurements: list[Measurement]
+    device: Annotated[str, says("The device's id: the event's `subject`.")]
+    from_: Annotated[datetime, says("When the first was measured.")]
+    to: Annotated[datetime, says("When the last was measured.")]
+    measurements: Annotated[list[Measurement], says("Ascending by `at`. None is in two batches.")]

@@ -4,11 +4,12 @@ import hashlib
 import uuid
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from schemas.changes import CREATED, DELETED, RESTORED, Change, Scope
+from schemas.meaning import says
 from schemas.records import Booking, Record, instant
 
 CONTENT_TYPE = "application/cloudevents+json"
@@ -25,22 +26,28 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     the record is new, `changes`: field → `{before, after}`, each left out where it has no value.
     """
 
-    id: str
-    source: str
-    type: str
-    subject: str
-    time: datetime
-    dataschema: str
-    vendor: str
-    account: str
-    version: int
-    observedat: datetime
-    pollid: str
+    id: Annotated[str, says("The same for the same change, however often it is told; another for every other change.")]
+    source: Annotated[str, says("`/<vendor>/<account>`.")]
+    type: Annotated[str, says("`<resource>.<change>`.")]
+    subject: Annotated[str, says("The record's key: the vendor's own id.")]
+    time: Annotated[datetime, says("The vendor's own time of the change where it gives one, else `observedat`.")]
+    dataschema: Annotated[
+        str, says("What `data` looks like. The number at its end grows when an old reader could be misled.")
+    ]
+    vendor: Annotated[str, says("As in the configuration.")]
+    account: Annotated[str, says("As in the configuration.")]
+    version: Annotated[
+        int, says("Counts a record's states: the higher one is the newer one. Not every number is told.")
+    ]
+    observedat: Annotated[datetime, says("When the poll that saw the change began.")]
+    pollid: Annotated[str, says("All events of one poll share it.")]
     data: Any
-    firstsync: bool = False
-    replay: bool = False
-    specversion: str = msgspec.field(default_factory=lambda: _SPEC_VERSION)
-    datacontenttype: str = msgspec.field(default_factory=lambda: _JSON)
+    firstsync: Annotated[
+        bool, says("Only there, as `true`, at an account's first read, with `first_sync: events`.")
+    ] = False
+    replay: Annotated[bool, says("Only there, as `true`, when a person had the event delivered again.")] = False
+    specversion: Annotated[str, says("Of CloudEvents.")] = msgspec.field(default_factory=lambda: _SPEC_VERSION)
+    datacontenttype: Annotated[str, says("Of `data`.")] = msgspec.field(default_factory=lambda: _JSON)
 
 
 def event_id(scope: Scope, key: str, version: int) -> str:
@@ -70,7 +77,7 @@ def event_of(
         type=kind,
         subject=change.key,
         time=_vendor_time(change) or observed_at,
-        dataschema=f"urn:vendorwire:{kind}:{change.record.schema}",
+        dataschema=f"urn:vendorwire:{kind}:{change.record.contract}",
         vendor=scope.vendor,
         account=scope.account,
         version=change.version,

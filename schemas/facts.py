@@ -128,7 +128,37 @@ class RouteState(Fact, frozen=True, kw_only=True):
     route: str
     pending: int
     dead: int
+    in_flight: int = 0  # of those pending: handed out, and being delivered or waiting for a retry
     circuit_open: bool = False
+
+
+class StreamState(Fact, frozen=True, kw_only=True):
+    """One of our streams as the server has it: its bytes and their limit, if any, and when it was made, in Unix seconds."""
+
+    stream: str  # what it is for: ledger, polls, …; its name depends on the prefix
+    size: int
+    limit: int | None
+    made_at: float
+
+
+class StreamRemade(Fact, frozen=True, kw_only=True):
+    """A stream was gone while the agent ran, and was made anew: what it held is lost. `name` is its name on the server."""
+
+    stream: str
+    name: str
+
+
+class StorageState(Fact, frozen=True, kw_only=True):
+    """How much our account stores on the server, of all that is in it, in bytes, and how much it may, if that is limited."""
+
+    used: int
+    limit: int | None
+
+
+class Replanned(Fact, frozen=True, kw_only=True):
+    """A poll that was planned would not have fallen due: its plan was lost or overdue, and was put back."""
+
+    scope: Scope
 
 
 class BusState(Fact, frozen=True, kw_only=True):

@@ -4,7 +4,8 @@ A record is what a subscriber reads in `data.record`. It is strict: amounts are 
 are UTC. Fields without a value are left out. `volatile` fields are stored but not compared: a difference in them alone is
 no change. `by_entry` names mappings whose changes are told entry by entry, with the pattern of the entries' names.
 `schema` counts the versions of a record's shape, `added_in` names the version a field came with: a field that the stored
-version did not have yet is restated without an event.
+version did not have yet is restated without an event. `contract` is the number that subscribers see, at the end of an event's
+`dataschema`: it goes up only when who reads the old shape would be misled (docs/compatibility.md).
 """
 
 from collections.abc import Callable
@@ -13,9 +14,11 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import cache, lru_cache
 from operator import attrgetter
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import msgspec
+
+from schemas.meaning import says
 
 # ISO 4217: how many decimals a currency has where it is not two.
 _DECIMALS = {
@@ -48,8 +51,8 @@ _LARGEST_AMOUNT = Decimal(10) ** 15
 class Money(msgspec.Struct, frozen=True):
     """Decimal string and ISO 4217 currency: `{"amount": "552.50", "currency": "EUR"}`."""
 
-    amount: Decimal
-    currency: str
+    amount: Annotated[Decimal, says("A decimal number as text, with as many decimals as the currency has.")]
+    currency: Annotated[str, says("ISO 4217 code, such as EUR.")]
 
     @classmethod
     def of(cls, amount: Decimal | None, currency: str | None) -> "Money | None":
@@ -76,11 +79,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     resource: ClassVar[str]
     schema: ClassVar[int] = 1
+    contract: ClassVar[int] = 1
     added_in: ClassVar[dict[str, int]] = {}
     volatile: ClassVar[frozenset[str]] = frozenset()
     by_entry: ClassVar[dict[str, str]] = {}
 
-    id: str
+    id: Annotated[str, says("The event's `subject`: the vendor's own id; of an account its name.")]
 
     @classmethod
     @cache
@@ -125,21 +129,21 @@ class BookingStatus(StrEnum):
 class Channel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where a booking came from: the portal, and its own reference there."""
 
-    id: str | None = None
-    name: str | None = None
-    reference: str | None = None
+    id: Annotated[str | None, says("The vendor's number of the portal.")] = None
+    name: Annotated[str | None, says("The portal's name, such as Booking.")] = None
+    reference: Annotated[str | None, says("The booking's own number at the portal.")] = None
 
 
 class Guest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The person who booked. Identity documents, birth dates and police data are never part of it."""
 
-    given_name: str | None = None
-    family_name: str | None = None
-    name: str | None = None
-    email: str | None = None
-    phone: str | None = None
-    language: str | None = None
-    nationality: str | None = None
+    given_name: Annotated[str | None, says("First name.")] = None
+    family_name: Annotated[str | None, says("Last name.")] = None
+    name: Annotated[str | None, says("The whole name, where the vendor does not part it.")] = None
+    email: Annotated[str | None, says("E-mail address; portals often give one of their own.")] = None
+    phone: Annotated[str | None, says("Telephone number as the vendor has it.")] = None
+    language: Annotated[str | None, says("Language code, such as IT.")] = None
+    nationality: Annotated[str | None, says("Country code, such as IT.")] = None
 
 
 class Booking(Record, frozen=True, kw_only=True):
@@ -151,46 +155,50 @@ class Booking(Record, frozen=True, kw_only=True):
     resource: ClassVar[str] = "booking"
     volatile: ClassVar[frozenset[str]] = frozenset({"updated_at"})
 
-    property_id: str
-    arrival: date
-    departure: date
-    status: BookingStatus
-    reference: str | None = None
-    channel: Channel | None = None
-    guest: Guest | None = None
-    guests: int | None = None
-    children: int | None = None
-    infants: int | None = None
-    rooms: int | None = None
-    room_id: str | None = None
-    room_name: str | None = None
-    product_id: str | None = None
-    rate_plan: str | None = None
-    total: Money | None = None
-    room_total: Money | None = None
-    paid: Money | None = None
-    payment_status: str | None = None
-    payment_type: str | None = None
-    free_cancellation: bool | None = None
-    arrival_time: str | None = None
-    checked_in_at: datetime | None = None
-    checked_out_at: datetime | None = None
-    cancelled_at: datetime | None = None
-    cancelled_by: str | None = None
-    no_show: bool | None = None
-    balance: Money | None = None
-    balance_due: date | None = None
-    deposit: Money | None = None
-    deposit_due: date | None = None
-    security_deposit: Money | None = None
-    commission: Money | None = None
-    discount: Money | None = None
-    pets: int | None = None
-    tags: tuple[str, ...] = ()
-    notes: str | None = None
-    status_name: str | None = None
-    booked_at: datetime | None = None
-    updated_at: datetime | None = None
+    property_id: Annotated[str, says("The property's id: `subject` of `property` events.")]
+    arrival: Annotated[date, says("The first night, a local date at the property.")]
+    departure: Annotated[date, says("The day of leaving, a local date at the property.")]
+    status: Annotated[BookingStatus, says("Where the booking stands.")]
+    reference: Annotated[str | None, says("The number that the guest knows.")] = None
+    channel: Annotated[Channel | None, says("The portal it came through; absent for a direct one.")] = None
+    guest: Annotated[Guest | None, says("Who booked.")] = None
+    guests: Annotated[int | None, says("How many people come, children and infants among them.", "people")] = None
+    children: Annotated[int | None, says("How many of them are children.", "people")] = None
+    infants: Annotated[int | None, says("How many of them are infants.", "people")] = None
+    rooms: Annotated[int | None, says("How many rooms are booked.", "rooms")] = None
+    room_id: Annotated[str | None, says("The kind of room, by its id in the property's system.")] = None
+    room_name: Annotated[str | None, says("The kind of room, by name.")] = None
+    product_id: Annotated[str | None, says("What was sold, by the vendor's id.")] = None
+    rate_plan: Annotated[str | None, says("The price plan it was sold by.")] = None
+    total: Annotated[Money | None, says("What the whole stay costs.")] = None
+    room_total: Annotated[Money | None, says("What the room costs, without extras.")] = None
+    paid: Annotated[Money | None, says("What has been paid so far.")] = None
+    payment_status: Annotated[str | None, says("Whether it is paid, in the vendor's words and lower case.")] = None
+    payment_type: Annotated[str | None, says("How it is paid, in the vendor's words and lower case.")] = None
+    free_cancellation: Annotated[bool | None, says("Whether it may be cancelled at no cost.")] = None
+    arrival_time: Annotated[str | None, says("When the guest means to arrive, as the guest wrote it.")] = None
+    checked_in_at: Annotated[
+        datetime | None, says("When the guest came; as planned, where the vendor only says yes.")
+    ] = None
+    checked_out_at: Annotated[
+        datetime | None, says("When the guest left; as planned, where the vendor only says yes.")
+    ] = None
+    cancelled_at: Annotated[datetime | None, says("When it was cancelled.")] = None
+    cancelled_by: Annotated[str | None, says("Who cancelled, in the vendor's word.")] = None
+    no_show: Annotated[bool | None, says("Whether the guest never came.")] = None
+    balance: Annotated[Money | None, says("What is still to be paid.")] = None
+    balance_due: Annotated[date | None, says("By when the balance is to be paid, a local date.")] = None
+    deposit: Annotated[Money | None, says("What is to be paid in advance.")] = None
+    deposit_due: Annotated[date | None, says("By when the deposit is to be paid, a local date.")] = None
+    security_deposit: Annotated[Money | None, says("What is held against damage.")] = None
+    commission: Annotated[Money | None, says("What the portal or agent takes.")] = None
+    discount: Annotated[Money | None, says("What was taken off the price.")] = None
+    pets: Annotated[int | None, says("How many animals come.", "animals")] = None
+    tags: Annotated[tuple[str, ...], says("The vendor's labels, sorted.")] = ()
+    notes: Annotated[str | None, says("What the guest wrote.")] = None
+    status_name: Annotated[str | None, says("The vendor's own word for the status.")] = None
+    booked_at: Annotated[datetime | None, says("When it was made.")] = None
+    updated_at: Annotated[datetime | None, says("When the vendor last changed it. Alone it makes no event.")] = None
 
     @property
     def made_at(self) -> datetime | None:
@@ -215,29 +223,29 @@ class Property(Record, frozen=True, kw_only=True):
 
     resource: ClassVar[str] = "property"
 
-    name: str
-    currency: str | None = None
-    timezone: str | None = None
-    category: str | None = None
-    city: str | None = None
-    country: str | None = None
-    address: str | None = None
-    postcode: str | None = None
-    latitude: float | None = None
-    longitude: float | None = None
-    phone: str | None = None
-    email: str | None = None
-    checkin_from: int | None = None
-    checkin_until: int | None = None
-    checkout_until: int | None = None
-    status: PropertyStatus | None = None
-    listed: bool | None = None
-    bookable_online: bool | None = None
-    reference: str | None = None
-    title: str | None = None
-    owner_id: str | None = None
-    lowest_rate: Money | None = None
-    highest_rate: Money | None = None
+    name: Annotated[str, says("What it is called.")]
+    currency: Annotated[str | None, says("ISO 4217 code of its prices.")] = None
+    timezone: Annotated[str | None, says("IANA name, such as Europe/Rome.")] = None
+    category: Annotated[str | None, says("Its kind, in the vendor's words.")] = None
+    city: Annotated[str | None, says("City or town.")] = None
+    country: Annotated[str | None, says("Country, as the vendor writes it.")] = None
+    address: Annotated[str | None, says("Street and number.")] = None
+    postcode: Annotated[str | None, says("Postal code.")] = None
+    latitude: Annotated[float | None, says("North is positive.", "degrees")] = None
+    longitude: Annotated[float | None, says("East is positive.", "degrees")] = None
+    phone: Annotated[str | None, says("Telephone number as the vendor has it.")] = None
+    email: Annotated[str | None, says("E-mail address.")] = None
+    checkin_from: Annotated[int | None, says("Check-in begins, local time.", "hour of the day")] = None
+    checkin_until: Annotated[int | None, says("Check-in ends, local time.", "hour of the day")] = None
+    checkout_until: Annotated[int | None, says("Check-out ends, local time.", "hour of the day")] = None
+    status: Annotated[PropertyStatus | None, says("Whether it is let, where the vendor tells.")] = None
+    listed: Annotated[bool | None, says("Whether it is shown on the vendor's site.")] = None
+    bookable_online: Annotated[bool | None, says("Whether it can be booked there.")] = None
+    reference: Annotated[str | None, says("The owner's or agent's own number of it.")] = None
+    title: Annotated[str | None, says("The headline of its listing.")] = None
+    owner_id: Annotated[str | None, says("The owner, by the vendor's id.")] = None
+    lowest_rate: Annotated[Money | None, says("The lowest price asked.")] = None
+    highest_rate: Annotated[Money | None, says("The highest price asked.")] = None
 
 
 class AccountStatus(StrEnum):
@@ -251,10 +259,14 @@ class Account(Record, frozen=True, kw_only=True):
     resource: ClassVar[str] = "account"
     volatile: ClassVar[frozenset[str]] = frozenset({"reason", "problems", "since"})
 
-    status: AccountStatus
-    reason: str | None = None
-    problems: dict[str, str] = {}
-    since: datetime | None = None
+    status: Annotated[AccountStatus, says("Whether all of it can be read.")]
+    reason: Annotated[
+        str | None, says("The worst of the problems, by the outcome of its polls, such as `unauthorized`.")
+    ] = None
+    problems: Annotated[
+        dict[str, str], says("Resource → the outcome of its polls, for those that cannot be read.")
+    ] = {}
+    since: Annotated[datetime | None, says("When the status became what it is.")] = None
 
 
 def instant(value: datetime) -> datetime:

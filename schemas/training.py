@@ -1,10 +1,11 @@
 """Records of vocational training: scheduled courses, students, and their enrolments. Words as in the AVETMISS collection."""
 
 from datetime import date, datetime
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import msgspec
 
+from schemas.meaning import says
 from schemas.records import Record
 
 
@@ -14,17 +15,19 @@ class Course(Record, frozen=True, kw_only=True):
     resource: ClassVar[str] = "course"
     volatile: ClassVar[frozenset[str]] = frozenset({"updated_at"})
 
-    name: str | None = None
-    nat_code: str | None = None
-    location: str | None = None
-    start_date: date | None = None
-    end_date: date | None = None
-    status: str | None = None
-    capacity: int | None = None
-    enrolled: int | None = None
-    trainer: str | None = None
-    delivery_mode: str | None = None
-    updated_at: datetime | None = None
+    name: Annotated[str | None, says("What it is called.")] = None
+    nat_code: Annotated[str | None, says("National code of the qualification or unit.")] = None
+    location: Annotated[str | None, says("The campus.")] = None
+    start_date: Annotated[date | None, says("First day, a local date.")] = None
+    end_date: Annotated[date | None, says("Last day, a local date.")] = None
+    status: Annotated[str | None, says("`open`, `closed`, `cancelled` or `completed`.")] = None
+    capacity: Annotated[int | None, says("How many places there are.", "students")] = None
+    enrolled: Annotated[
+        int | None, says("How many are taken, where the configuration asks for counters.", "students")
+    ] = None
+    trainer: Annotated[str | None, says("Who teaches.")] = None
+    delivery_mode: Annotated[str | None, says("How it is taught, in the vendor's words.")] = None
+    updated_at: Annotated[datetime | None, says("When the vendor last changed it. Alone it makes no event.")] = None
 
     @property
     def changed_at(self) -> datetime | None:
@@ -34,11 +37,13 @@ class Course(Record, frozen=True, kw_only=True):
 class Unit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One subject of an enrolment. `outcome_national`: the national code, such as 20 achieved, 40 withdrawn, 70 continuing."""
 
-    subject_identifier: str | None = None
-    name: str | None = None
-    outcome_national: str | None = None
-    activity_start_date: date | None = None
-    activity_end_date: date | None = None
+    subject_identifier: Annotated[str | None, says("Code of the unit.")] = None
+    name: Annotated[str | None, says("What it is called.")] = None
+    outcome_national: Annotated[
+        str | None, says("National code, such as 20 achieved, 40 withdrawn, 70 continuing.")
+    ] = None
+    activity_start_date: Annotated[date | None, says("First day of study, a local date.")] = None
+    activity_end_date: Annotated[date | None, says("Last day of study, a local date.")] = None
 
 
 class Enrolment(Record, frozen=True, kw_only=True):
@@ -47,17 +52,17 @@ class Enrolment(Record, frozen=True, kw_only=True):
     resource: ClassVar[str] = "enrolment"
     volatile: ClassVar[frozenset[str]] = frozenset({"updated_at"})
 
-    student_id: str | None = None
-    course_id: str | None = None
-    status: str | None = None
-    enrolment_date: date | None = None
-    activity_start_date: date | None = None
-    activity_end_date: date | None = None
-    funding_source_national: str | None = None
-    commencing_program: str | None = None
-    study_reason: str | None = None
-    units: tuple[Unit, ...] = ()
-    updated_at: datetime | None = None
+    student_id: Annotated[str | None, says("The student: `subject` of `student` events.")] = None
+    course_id: Annotated[str | None, says("The course: `subject` of `course` events.")] = None
+    status: Annotated[str | None, says("`enrolled`, `active`, `withdrawn`, `completed` or `cancelled`.")] = None
+    enrolment_date: Annotated[date | None, says("When the student enrolled, a local date.")] = None
+    activity_start_date: Annotated[date | None, says("First day of study, a local date.")] = None
+    activity_end_date: Annotated[date | None, says("Last day of study, a local date.")] = None
+    funding_source_national: Annotated[str | None, says("National code of who pays.")] = None
+    commencing_program: Annotated[str | None, says("National code: a new program, or one that goes on.")] = None
+    study_reason: Annotated[str | None, says("National code of why the student studies.")] = None
+    units: Annotated[tuple[Unit, ...], says("The units studied, sorted by code.")] = ()
+    updated_at: Annotated[datetime | None, says("When the vendor last changed it. Alone it makes no event.")] = None
 
     @property
     def changed_at(self) -> datetime | None:
@@ -70,18 +75,18 @@ class Student(Record, frozen=True, kw_only=True):
     resource: ClassVar[str] = "student"
     volatile: ClassVar[frozenset[str]] = frozenset({"updated_at"})
 
-    client_identifier: str | None = None
-    first_name: str | None = None
-    last_name: str | None = None
-    email: str | None = None
-    mobile: str | None = None
-    suburb: str | None = None
-    state: str | None = None
-    postcode: str | None = None
-    status: str | None = None
-    usi: str | None = None
-    date_of_birth: date | None = None
-    updated_at: datetime | None = None
+    client_identifier: Annotated[str | None, says("The student's number at the college.")] = None
+    first_name: Annotated[str | None, says("First name.")] = None
+    last_name: Annotated[str | None, says("Last name.")] = None
+    email: Annotated[str | None, says("E-mail address.")] = None
+    mobile: Annotated[str | None, says("Mobile telephone.")] = None
+    suburb: Annotated[str | None, says("Suburb or town.")] = None
+    state: Annotated[str | None, says("State or territory.")] = None
+    postcode: Annotated[str | None, says("Postal code.")] = None
+    status: Annotated[str | None, says("Where the student stands, in the vendor's words and lower case.")] = None
+    usi: Annotated[str | None, says("Unique student identifier, where the configuration says `keep`.")] = None
+    date_of_birth: Annotated[date | None, says("Where the configuration says `keep`.")] = None
+    updated_at: Annotated[datetime | None, says("When the vendor last changed it. Alone it makes no event.")] = None
 
     @property
     def changed_at(self) -> datetime | None:

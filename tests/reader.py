@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import nats
 from nats.aio.client import Client
 
 from events.jetstream import streams
@@ -22,8 +21,9 @@ from events.ledger import Head, Poll
 from events.subjects import Names
 from schemas.changes import Change, Scope
 from schemas.records import Property
-from tests.nats import NatsServer, start_nats
-from tests.papers import SUBSCRIBERS, block
+from schemas.settings import Secret
+from tests.helm import users
+from tests.nats import NatsServer
 
 NOW = datetime(2026, 5, 20, 8, 0, tzinfo=UTC)
 SCOPE = Scope("octorate", "hotel-roma", "property")
@@ -31,23 +31,24 @@ SHOWN = str(SCOPE).replace("/", ".")
 PALACE, WHARF = "112 696", "200100"
 GOES_ON = 0.8  # seconds in which whatever would come has come
 
-USERS = f"""
-accounts: {{APP: {{jetstream: enabled, users: [
-  {{user: agent, password: agent}},
-  {block(SUBSCRIBERS, "text", "user: crm").replace("…", "crm")}
-]}}}}
-"""
-
 
 class Hotel:
     """What the agent commits of one account's properties."""
 
-    def __init__(self, ledger: JetStreamLedger) -> None:
+    def __init__(self, ledger: JetStreamLedger, server: NatsServer) -> None:
         self._ledger = ledger
+        self._server = server
         self._now: dict[str, tuple[int, Property | None]] = {}
 
-    async def change(self, key: str, name: str | None) -> None:
-        """A new name for a property, which may be new itself; None deletes it."""
+    async def fill(self, count: int, size: int) -> None:
+        """Records, each of so many bytes."""
+        houses = [Property(id=str(number), name="x" * size) for number in range(count)]
+        changes = [Change(key=house.id, version=1, verb=None, before=None, after=house) for house in houses]
+        await self._ledger.commit(await self._ledger.load(SCOPE), changes, Head(poll_id="p", at=NOW), Poll("p", NOW))
+        await users.in_step(self._server)
+
+    async def change(self, key: str, name: str | None, *, seen: bool = True) -> None:
+        """A new name for a property, which may be new itself; None deletes it. Returns once subscribers can read it."""
         version, before = self._now.get(key, (0, None))
         after = None if name is None else Property(id=key, name=name)
         verb = "deleted" if after is None else "created" if before is None else "modified"
@@ -57,35 +58,34 @@ class Hotel:
         poll = f"poll-{key}-{version}".replace(" ", "")
         await self._ledger.commit(state, [change], Head(poll_id=poll, at=NOW), Poll(poll, NOW))
         self._now[key] = (version + 1, after)
+        if seen:
+            await users.in_step(self._server)
 
 
 @asynccontextmanager
-async def committing(server: NatsServer) -> AsyncIterator[Hotel]:
-    """What commits, as the agent's user."""
-    address = server.url.replace("//", "//agent:agent@")
-    async with connect(BusOptions(urls=[address]), lambda _: None) as bus:
+async def committing(server: NatsServer, *, copied: bool = True) -> AsyncIterator[Hotel]:
+    """What commits, as the agent's user. The copy that subscribers read is made, as by its keeper."""
+    sign_in = BusOptions(urls=[server.url], user="agent", password=Secret(users.password("agent")))
+    async with connect(sign_in, lambda _: None) as bus:
         await bus.ready()
         names = Names()
         await streams.ensure(bus, names, replicas=1, max_bytes=None)
-        yield Hotel(JetStreamLedger(bus, names, timedelta(days=30)))
+        if copied:
+            await users.make_copy(server)
+        yield Hotel(JetStreamLedger(bus, names, timedelta(days=30)), server)
 
 
 @asynccontextmanager
 async def client(server: NatsServer) -> AsyncIterator[Client]:
     """A connection as the guide's user."""
-    made = await nats.connect(
-        server.url, user="crm", password="crm", max_reconnect_attempts=-1, reconnect_time_wait=0.1
-    )
-    try:
+    async with users.signed_in(server, "crm") as made:
         yield made
-    finally:
-        await made.close()
 
 
 @contextmanager
 def served(folder: Path) -> Iterator[NatsServer]:
     """A server whose user may do what the guide says. What nats-py leaves open where a connection was lost goes with it."""
-    with start_nats(folder, config_extra=USERS) as running:
+    with users.started(folder) as running:
         yield running
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)

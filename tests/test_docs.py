@@ -20,6 +20,7 @@ from agent.starter import STARTER
 from connectors.octorate import Octorate
 from events.signing import generate
 from schemas.changes import Scope
+from schemas.facts import StorageState
 from schemas.settings import Secret
 from tests.papers import PAPERS, ROOT, blocks
 
@@ -94,6 +95,7 @@ def anchors(path: Path) -> set[str]:
 def test_every_metric_is_explained_and_no_other() -> None:
     metrics = Metrics("1")
     metrics.declare([SCOPE], ["crm"])
+    metrics.observe(StorageState(used=0, limit=1))  # absent where there is no limit
     exposed = set(re.findall(r"^# HELP (vendorwire_\w+)", metrics.render("")[0].decode(), re.MULTILINE))
     table = re.findall(r"^\| `(vendorwire_\w+)` \|", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
     assert set(table) == exposed

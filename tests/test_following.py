@@ -106,6 +106,11 @@ class TestStateThenEvents:
             assert [await following(told) for _ in range(2)] == [("record", PALACE, "Two"), ("record", WHARF, "New")]
             await told.aclose()
 
+    async def test_a_large_state_is_read_to_its_end(self, server: NatsServer, ledger: Hotel, shown: ModuleType) -> None:
+        await ledger.fill(50, 200_000)  # more than the server sends ahead
+        async with client(server) as bus:
+            assert len([key async for key, _, _ in shown.state(bus, SHOWN)]) == 50
+
     async def test_a_resource_that_was_never_polled_is_an_error(
         self, server: NatsServer, ledger: Hotel, shown: ModuleType
     ) -> None:

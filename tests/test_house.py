@@ -33,7 +33,7 @@ ALLOWED = {
     "msgspec": ("agent/*", "connectors/*", "events/*", "schemas/*"),
     "nats": ("events/jetstream/*",),
     "nkeys": ("events/jetstream/*",),
-    "prometheus_client": ("agent/metrics.py",),
+    "prometheus_client": ("agent/metrics.py", "agent/meters.py", "agent/busmeters.py"),
     "rich": ("agent/*",),
     "ruamel": ("agent/yamltree.py",),
     "xxhash": ("agent/recognised.py", "connectors/*", "events/diff.py"),

@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from nats.js.api import DeliverPolicy
 from nats.js.errors import ServiceUnavailableError
 
+from tests.helm import users
 from tests.nats import NatsServer
 from tests.papers import SUBSCRIBERS, module
 from tests.reader import GOES_ON, PALACE, SHOWN, WHARF, Hotel, client, committing, name_in, served, until
@@ -208,9 +209,8 @@ class TestDurableConsumer:
         self, server: NatsServer, ledger: Hotel, shown: ModuleType, service: Service
     ) -> None:
         async with working(server, shown, service) as bus:
-            stranger = await nats.connect(server.url, user="agent", password="agent")
-            await stranger.jetstream().publish(f"vendorwire.event.{SHOWN}.created", b"{")
-            await stranger.close()
+            async with users.signed_in(server, "agent") as stranger:
+                await stranger.jetstream().publish(f"vendorwire.event.{SHOWN}.created", b"{")
             await ledger.change(PALACE, "One")
             await until(lambda: service.handled == ["One"])
             info = await bus.jetstream().stream_info(shown.DEAD)

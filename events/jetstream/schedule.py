@@ -91,9 +91,9 @@ class Schedule:
         async with pulling(self._bus, self._names.polls, CONSUMER) as puller:
             yield Ticks(puller, self._names)
 
-    async def plan(self, scope: Scope, at: datetime, due: Due, *, only_if_missing: bool = False) -> None:
-        """The next poll of a resource. It replaces the one planned before."""
-        await self._put(scope, at, due, {EXPECTED: "0"} if only_if_missing else {})
+    async def plan(self, scope: Scope, at: datetime, due: Due, *, only_if_missing: bool = False) -> bool:
+        """The next poll of a resource. It replaces the one planned before. False where there is one, and there was to be none."""
+        return await self._put(scope, at, due, {EXPECTED: "0"} if only_if_missing else {})
 
     async def _put(self, scope: Scope, at: datetime, due: Due, expected: Mapping[str, str]) -> bool:
         """Store a plan. False where the stream does not hold what is expected."""

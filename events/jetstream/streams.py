@@ -1,8 +1,10 @@
 """The streams, as they must be: created with safe settings, brought in step on every start."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
+
+import msgspec
 
 from events.jetstream.connection import Bus
 from events.jetstream.errors import ApiError, BusRefused, BusUnavailable
@@ -12,11 +14,30 @@ STREAM_NOT_FOUND = 10059
 KEEP_EVENTS = timedelta(days=30)
 REMEMBERED = timedelta(minutes=2)  # for which a stream knows a message's id again; never longer than it keeps it
 BURIED = timedelta(days=1)  # the same for dead letters: an agent may die before it says that the event is done
+ROLES = ("ledger", "polls", "dead", "replays", "attempts", "lanes", "routes", "tokens")  # what there is a stream for
 PASSING = 500  # codes from here on are the server's own trouble: no leader yet, still recovering
 
 
 class NotYet(Exception):
     """The server cannot make its streams at this moment: try again."""
+
+
+class Present(msgspec.Struct, frozen=True, kw_only=True):
+    """A stream that is there, for one of the ROLES. In bytes; `limit` None for no limit. `made_at` in Unix seconds."""
+
+    role: str
+    name: str
+    is_new: bool
+    size: int
+    limit: int | None
+    made_at: float
+
+
+class Storage(msgspec.Struct, frozen=True):
+    """What our account stores on the server, in bytes, and what it may; None for no limit of its own."""
+
+    used: int
+    limit: int | None
 
 
 def ledger(names: Names, replicas: int, max_bytes: int | None) -> dict[str, Any]:
@@ -156,13 +177,13 @@ def tokens(names: Names, replicas: int) -> dict[str, Any]:
 
 async def ensure(
     bus: Bus, names: Names, *, replicas: int, max_bytes: int | None, keep_events: timedelta = KEEP_EVENTS
-) -> list[str]:
-    """Create what is missing, mend what differs; the names of the streams created.
+) -> list[Present]:
+    """Create what is missing, mend what differs; all streams as they are then.
 
     Raises BusRefused with what to do where the server does not allow it, NotYet where it cannot at this moment.
     """
-    created = []
-    wanted = [
+    found = []
+    wanted = (
         ledger(names, replicas, max_bytes),
         polls(names, replicas),
         dead(names, replicas),
@@ -171,11 +192,10 @@ async def ensure(
         lanes(names, replicas),
         routes(names, replicas),
         tokens(names, replicas),
-    ]
-    for config in wanted:
+    )
+    for role, config in zip(ROLES, wanted, strict=True):
         try:
-            if await _ensure(bus, config):
-                created.append(config["name"])
+            found.append(await _ensure(bus, role, config))
         except BusUnavailable as error:
             raise NotYet(str(error)) from None
         except ApiError as error:
@@ -184,22 +204,44 @@ async def ensure(
             raise BusRefused(
                 f"the NATS server does not take the stream {config['name']} as it must be: {error.description}"
             ) from None
-    return created
+    return found
 
 
-async def _ensure(bus: Bus, config: dict[str, Any]) -> bool:
+async def storage(bus: Bus) -> Storage:
+    """How much our account stores, of all that is in it. Raises BusError."""
+    info = await bus.api("INFO")
+    return Storage(info["storage"], _limit(info["limits"]["max_storage"]))
+
+
+async def _ensure(bus: Bus, role: str, config: dict[str, Any]) -> Present:
     name = config["name"]
     try:
-        present = (await bus.api(f"STREAM.INFO.{name}"))["config"]
+        info = await bus.api(f"STREAM.INFO.{name}")
     except ApiError as error:
         if error.err_code != STREAM_NOT_FOUND:
             raise
-        await bus.api(f"STREAM.CREATE.{name}", config)
-        return True
+        return _present(role, await bus.api(f"STREAM.CREATE.{name}", config), is_new=True)
+    present = info["config"]
     wanted = _mended(config, present)
     if any(present.get(key) != value for key, value in wanted.items()):
-        await bus.api(f"STREAM.UPDATE.{name}", {**present, **wanted})
-    return False
+        info = await bus.api(f"STREAM.UPDATE.{name}", {**present, **wanted})
+    return _present(role, info, is_new=False)
+
+
+def _present(role: str, info: Mapping[str, Any], *, is_new: bool) -> Present:
+    config = info["config"]
+    return Present(
+        role=role,
+        name=config["name"],
+        is_new=is_new,
+        size=info["state"]["bytes"],
+        limit=_limit(config["max_bytes"]),
+        made_at=datetime.fromisoformat(info["created"]).timestamp(),
+    )
+
+
+def _limit(most: int) -> int | None:
+    return most if most > 0 else None
 
 
 def _mended(config: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, Any]:

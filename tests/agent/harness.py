@@ -51,12 +51,19 @@ F = TypeVar("F", bound=Fact)
 class Process:
     """An agent, its log and its HTTP address."""
 
-    def __init__(self, config: Path, log: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        config: Path,
+        log: Path,
+        *options: str,
+        env: Mapping[str, str] | None = None,
+        command: Sequence[str] = COMMAND,
+    ) -> None:
         self._log = log
         self._skip = log.stat().st_size if log.exists() else 0  # what an agent before it wrote there
         with log.open("ab") as stderr:
             self._process = subprocess.Popen(
-                [*COMMAND, "--config", str(config), "run", *options],
+                [*command, "--config", str(config), "run", *options],
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
                 stderr=stderr,

@@ -205,6 +205,7 @@ BAD = [
     (bus("replicas: 3"), 4, "bus.replicas", "needs a bus.url"),
     (bus("replicas: true"), 4, "bus.replicas", "expected 1, 3 or 5, got true or false"),
     (bus("prefix: a.b"), 4, "bus.prefix", "one word of letters"),
+    (bus("inbox_prefix: hotels.>"), 4, "bus.inbox_prefix", "must be _INBOX and words of letters"),
     (bus("max_bytes: 0"), 4, "bus.max_bytes", "at least 1"),
     (bus("max_bytes: lots"), 4, "bus.max_bytes", "expected a whole number, got a text"),
     (GOOD + "http: {listen: nowhere}\n", 3, "http.listen", "a host and a port"),

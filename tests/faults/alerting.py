@@ -1,4 +1,4 @@
-"""The alert that the operations guide recommends, reckoned as Prometheus would from what an agent serves.
+"""The shipped alerts on what grows old or was never read, reckoned as Prometheus would from what an agent serves.
 
 A series that is absent raises no alert. So whatever stops must leave both sides of the comparison in place.
 """
@@ -10,8 +10,13 @@ from prometheus_client import parser
 
 from tests.agent.harness import Process
 
-ALERT = "time() - vendorwire_poll_last_success_timestamp_seconds > 3 * vendorwire_poll_interval_seconds + 60"
-GUIDE = Path(__file__).parents[2] / "docs" / "operations.md"
+OF_EACH = "max by (namespace, job, vendor, account, resource)"
+STALE = (
+    f"time() - {OF_EACH} (vendorwire_poll_last_success_timestamp_seconds > 0)"
+    f" > 60 + 3 * {OF_EACH} (vendorwire_poll_interval_seconds)"
+)
+NEVER_READ = f"{OF_EACH} (vendorwire_poll_last_success_timestamp_seconds) == 0"
+RULES = Path(__file__).parents[2] / "helm" / "vendorwire" / "files" / "rules.yaml"
 LAST_SUCCESS = "vendorwire_poll_last_success_timestamp_seconds"
 INTERVAL = "vendorwire_poll_interval_seconds"
 
@@ -35,12 +40,14 @@ async def freshness(process: Process, account: str = "hotel", resource: str = "b
 
 
 async def alerts(process: Process, after: float = 0.0) -> set[tuple[str, str]]:
-    """Accounts and resources that the alert names, if nothing changes for `after` seconds from now."""
-    assert ALERT in GUIDE.read_text(), "the guide recommends another alert"
+    """Accounts and resources that are stale or were never read, if nothing changes for `after` seconds from now."""
+    shipped = " ".join(RULES.read_text().split())
+    assert STALE in shipped, "another alert is shipped"
+    assert NEVER_READ in shipped, "another alert is shipped"
     interval = await series(process, INTERVAL)
     now = time.time() + after
     return {
         scope
         for scope, success in (await series(process, LAST_SUCCESS)).items()
-        if scope in interval and now - success > 3 * interval[scope] + 60
+        if scope in interval and (success == 0 or now - success > 60 + 3 * interval[scope])
     }

@@ -176,6 +176,7 @@ async def test_what_waits_for_a_route_is_told_by_every_agent_when_those_that_del
                 return await process.metric('vendorwire_route_pending{route="erp"}') == 1
 
             await until(waits_for_the_other)
+            assert 'vendorwire_route_in_flight{route="erp"} 0.0' in (await process.get("/metrics"))[1]
             await until(lambda: "what waits for the route cannot be counted" in process.log)
 
             async def waits_for_both() -> bool:

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.anyio
 EVERY = 4.0  # seconds between polls: long enough to harm what is planned between two
 WITHIN = 60.0  # seconds from when a poll was due
 HARMS = ("purged", "years-ahead", "without-a-time", "of-no-known-kind")
+REPLANNED = 'vendorwire_polls_replanned_total{{account="{}",resource="booking",vendor="octorate"}}'
 Measured = Callable[[str, str, str], None]
 
 
@@ -55,6 +56,7 @@ async def test_a_poll_that_will_not_fall_due_is_planned_anew_within_a_minute(
                     all_at_once.start_soon(hurt, how)
             assert min(late[how] for how in HARMS if how != "purged") > EVERY, "it fell due by itself"
             assert max(late.values()) < WITHIN
+            assert [how for how in HARMS if not await process.metric(REPLANNED.format(how))] == []
             assert "Traceback" not in process.log
             assert (await process.get("/livez"))[0] == 200
     slowest = max(late.values())

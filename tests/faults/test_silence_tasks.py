@@ -34,13 +34,13 @@ ENDING = (  # tasks without which an agent must not go on: some that others own,
     "events.jetstream.connection._caught",
 )
 MORE_ENDING = (
-    "agent.app.App._keep_streams",
     "agent.backlogs.Backlogs.run",
     "agent.delivering.RouteWorker.run",
     "agent.polling.Polling.keep_schedule",
     "agent.polling.Polling.run",
     "agent.tokens.TokenKeeper.keep",
     "agent.tokenwatch.watch",
+    "agent.upkeep.Upkeep.run",
     "events.jetstream.attempts.Attempts.run",
 )
 RESTARTED = (  # tasks that the agent starts anew by itself

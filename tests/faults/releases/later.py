@@ -7,13 +7,14 @@ from tests.agent.harness import ROOT
 
 FLOORS = ("agent", "connectors", "events", "schemas")
 LOYALTY, OPTION = "gold", "option"
+_LAST = """    status_name: Annotated[str | None, says("The vendor's own word for the status.")] = None\n"""
 _EDITS = (
     ("schemas/records.py", '    WAITING = "waiting"\n', f'    OPTION = "{OPTION}"\n'),
-    ("schemas/records.py", "    status_name: str | None = None\n", "    loyalty: str | None = None\n"),
-    ("schemas/records.py", "    status_name: str | None = None\n", "    schema: ClassVar[int] = 2\n"),
+    ("schemas/records.py", _LAST, "    loyalty: str | None = None\n"),
+    ("schemas/records.py", _LAST, "    schema: ClassVar[int] = 2\n"),
     (
         "schemas/records.py",
-        "    status_name: str | None = None\n",
+        _LAST,
         '    added_in: ClassVar[dict[str, int]] = {"loyalty": 2}\n',
     ),
     ("connectors/octorate_records.py", "        no_show=found.no_show,\n", f'        loyalty="{LOYALTY}",\n'),
