@@ -40,7 +40,9 @@ LONGEST_WAIT_IN_LINE = 5.0  # seconds until a tick that came while its resource 
 OVERDUE = timedelta(
     seconds=15
 )  # a plan older than this will not fire by itself: the server had no room for the tick, say
-ORPHANED = timedelta(seconds=1)  # a tick this old that nobody has begun went to a connection that has died, or still waits
+ORPHANED = timedelta(
+    seconds=1
+)  # a tick this old that nobody has begun went to a connection that has died, or still waits
 REVIVE_AFTER = 2.0  # seconds from the return of the bus until such ticks are looked for
 SAY_AGAIN = 3600.0  # seconds; another agent may have ended a trouble meanwhile, and it came back
 IN_VAIN = 5  # times that a poll was given up
