@@ -128,13 +128,7 @@ class Schedule:
         place = await last(self._bus, self._names.polls, self._names.schedule(scope))
         if place is not None and place.sequence > found.sequence:  # held by whoever has begun it
             return False
-        try:
-            await self._bus.publish(self._names.poll(scope), found.data, {EXPECTED: str(found.sequence)})
-        except ApiError as error:
-            if not error.is_conflict:
-                raise
-            return False
-        return True
+        return await self._put(scope, self.now(), _read(found.data), {EXPECTED: str(place.sequence if place else 0)})
 
     async def known(self) -> Mapping[Scope, set[str]]:
         """Which resources have a schedule or a tick, and which subjects hold it."""
