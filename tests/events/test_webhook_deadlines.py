@@ -15,6 +15,7 @@ import anyio
 import pytest
 from aiohttp.abc import ResolveResult
 
+from events.jetstream.connection import beside
 from events.webhook import Answer, WebhookSender
 from tests.events.receiver import OK, Names, answering, dripping, post, receiver, send, webhook
 
@@ -35,12 +36,28 @@ SLOW = {
 
 @pytest.mark.parametrize("how", SLOW)
 async def test_a_receiver_that_never_comes_to_the_point_is_left_in_time(how: str) -> None:
-    async with receiver(SLOW[how]) as there:
+    async with receiver(SLOW[how]) as there, hearing_stalls() as stalls:
         started = time.monotonic()
         answer = await send(webhook(there.port, timeout="600ms"))
         took = time.monotonic() - started
     assert (answer.status, answer.error) == (None, "timed out after 0.6 s")
-    assert 0.6 * 0.9 <= answer.seconds <= took <= 0.6 * 1.1 + 0.1  # 0.1: opening and closing, on a busy machine
+    slack = 0.1 + min(max(stalls), 4)  # opening and closing, and what a busy machine kept from this process at one time
+    assert 0.6 * 0.9 <= answer.seconds <= took <= 0.6 * 1.1 + slack
+
+
+@contextlib.asynccontextmanager
+async def hearing_stalls() -> AsyncIterator[list[float]]:
+    """How late a timer came, each time, in seconds."""
+    stalls = [0.0]
+
+    async def tick() -> None:
+        while True:
+            due = time.monotonic() + 0.01
+            await anyio.sleep(0.01)
+            stalls.append(time.monotonic() - due)
+
+    async with beside(tick):
+        yield stalls
 
 
 async def test_a_time_out_over_five_seconds_is_not_rounded_up() -> None:
