@@ -5,6 +5,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from itertools import pairwise
 from typing import Any
 
+import helm_python
 import pytest
 
 from agent.config import Config
@@ -130,27 +131,29 @@ def test_a_budget_lets_one_agent_go_at_a_time_and_never_holds_up_a_drain() -> No
         assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
 
 
-def policy(*values: dict[str, Any]) -> dict[str, Any]:
-    spec: dict[str, Any] = only(render(merged(example("small"), *values)), "NetworkPolicy")["spec"]
+def policy(*values: dict[str, Any], name: str = RELEASE) -> dict[str, Any]:
+    spec: dict[str, Any] = only(render(merged(example("small"), *values)), "NetworkPolicy", name)["spec"]
     return spec
 
 
 def test_the_network_policy_denies_both_directions() -> None:
     assert policy()["policyTypes"] == ["Ingress", "Egress"]
-    closed = policy({"networkPolicy": {"monitoring": [], "dns": [], "https": {"enabled": False}}})
-    assert closed["ingress"] == []
-    assert closed["egress"] == [{"ports": [{"port": 4222, "protocol": "TCP"}]}]
+    closed = merged(example("small"), {"networkPolicy": {"monitoring": [], "dns": [], "https": {"enabled": False}}})
+    spec = only(render(closed), "NetworkPolicy")["spec"]
+    assert spec["ingress"] == []
+    assert spec["egress"] == [{"ports": [{"port": 4222, "protocol": "TCP"}]}]
 
 
-def test_only_the_monitoring_namespace_comes_in_and_only_to_http() -> None:
-    (rule,) = policy()["ingress"]
+def test_only_the_monitoring_namespace_comes_in_and_only_to_the_agents_http() -> None:
+    assert policy()["ingress"] == []
+    (rule,) = policy(name=f"{RELEASE}-http")["ingress"]
     assert rule["ports"] == [{"port": 8787, "protocol": "TCP"}]
     assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
 
 
 def test_the_console_is_opened_to_those_named() -> None:
     ingress = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}
-    (rule,) = policy({"networkPolicy": {"console": [ingress]}})["ingress"]
+    (rule,) = policy({"networkPolicy": {"console": [ingress]}}, name=f"{RELEASE}-http")["ingress"]
     assert rule["from"][1:] == [ingress]
 
 
@@ -169,8 +172,25 @@ def test_the_bus_is_reached_at_the_ports_of_its_urls(url: str | list[str], ports
 
 
 def test_the_bus_is_reached_where_it_is_said_to_be_only() -> None:
-    spec = only(render(example("hardened")), "NetworkPolicy")["spec"]
+    spec = only(render(example("hardened")), "NetworkPolicy", RELEASE)["spec"]
     assert spec["egress"][1]["to"] == example("hardened")["networkPolicy"]["bus"]["to"]
+
+
+@pytest.mark.parametrize(
+    ("url", "network"),
+    [
+        ("wss://nats.example.com:443", {}),
+        ("ws://nats.example.com:80", {}),
+        (["nats://a:4222", "tls://b:8443"], {"https": {"ports": [443, 8443]}}),
+        ("nats://a:4222", {"bus": {"ports": [443]}}),
+    ],
+)
+def test_a_bus_at_a_port_of_the_web_is_not_looked_for_everywhere(url: str | list[str], network: dict[str, Any]) -> None:
+    values = {"config": {"bus": {"url": url}}, "networkPolicy": network}
+    with pytest.raises(helm_python.HelmRenderError, match=r"bus\.to is empty, and the bus is at port"):
+        policy(values)
+    assert policy(values, {"networkPolicy": {"bus": {"to": [{"ipBlock": {"cidr": "192.0.2.7/32"}}]}}})
+    assert render(merged(example("small"), values, {"networkPolicy": {"enabled": False}}))
 
 
 def test_names_are_looked_up_where_and_at_the_ports_that_are_said() -> None:

@@ -100,21 +100,44 @@ def test_the_agents_look_for_the_bus_where_the_servers_are(chart: Path, tmp_path
     assert (bus.replicas, bus.user) == (3, "agent")
 
 
+def test_the_operators_pod_signs_in_as_the_operator_with_a_secret_that_agents_do_not_get(chart: Path) -> None:
+    manifests = render(OWN, chart=chart, name="vw")
+    text = only(manifests, "ConfigMap", "vw-vendorwire-operator")["data"]["vendorwire.yaml"]
+    bus = YAML(typ="safe").load(text)["bus"]
+    mounts = {name: str(agent(manifests, name)["volumes"]) for name in ("vw-vendorwire", "vw-vendorwire-operator")}
+    assert (bus["user"], bus["inbox_prefix"]) == ("operator", "_INBOX.operator")
+    assert bus["password"] == "${file:/etc/vendorwire/secrets/vendorwire-nats-operator/password}"
+    assert "vendorwire-nats-operator" in mounts["vw-vendorwire-operator"]
+    assert "vendorwire-nats-operator" not in mounts["vw-vendorwire"]
+    assert (
+        "exec -it deploy/vw-vendorwire-operator -- vendorwire"
+        in files(OWN, chart=chart, name="vw")["templates/NOTES.txt"]
+    )
+
+
+def test_the_exporters_port_is_opened_where_one_runs(chart: Path) -> None:
+    values = merged(OWN, {"nats": {"promExporter": {"enabled": True, "port": 7778}}})
+    policy = only(render(values, chart=chart, name="vw"), "NetworkPolicy", "vendorwire-nats")["spec"]
+    assert [each["port"] for each in policy["ingress"][2]["ports"]] == [8222, 7778]
+
+
 def test_agents_and_servers_may_reach_each_other_and_nobody_else_the_servers(chart: Path) -> None:
     manifests = render(OWN, chart=chart, name="vw")
     servers = only(manifests, "Service", "vendorwire-nats")["spec"]["selector"]
-    agents = only(manifests, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    agents = only(manifests, "Deployment", "vw-vendorwire")["spec"]["template"]["metadata"]["labels"]
+    operator = only(manifests, "Deployment", "vw-vendorwire-operator")["spec"]["template"]["metadata"]["labels"]
     towards = only(manifests, "NetworkPolicy", "vw-vendorwire")["spec"]["egress"][1]["to"]
     assert [each["podSelector"]["matchLabels"].items() <= servers.items() for each in towards] == [True]
     policy = only(manifests, "NetworkPolicy", "vendorwire-nats")["spec"]
     assert policy["podSelector"]["matchLabels"] == servers
     clients, peers, monitoring = policy["ingress"]
-    assert [each["podSelector"]["matchLabels"].items() <= agents.items() for each in clients["from"]] == [True]
+    (allowed,) = (each["podSelector"]["matchLabels"] for each in clients["from"])
+    assert all(allowed.items() <= labels.items() for labels in (agents, operator))
     assert [each["podSelector"]["matchLabels"] for each in peers["from"]] == [servers]
     assert [[each["port"] for each in rule["ports"]] for rule in (clients, peers, monitoring)] == [
         [4222],
         [6222],
-        [8222, 7777],
+        [8222],
     ]
 
 
@@ -127,7 +150,7 @@ def test_servers_look_each_other_up_where_it_is_said(chart: Path) -> None:
 
 def test_agents_of_another_name_may_reach_the_servers_too(chart: Path) -> None:
     manifests = render(merged(OWN, {"vendorwire": {"nameOverride": "agents"}}), chart=chart, name="vw")
-    agents = only(manifests, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    agents = only(manifests, "Deployment", "vw-agents")["spec"]["template"]["metadata"]["labels"]
     (allowed,) = only(manifests, "NetworkPolicy", "vendorwire-nats")["spec"]["ingress"][0]["from"]
     assert allowed["podSelector"]["matchLabels"].items() <= agents.items()
 
@@ -172,8 +195,8 @@ def test_the_servers_are_as_hardened_as_the_agents(chart: Path) -> None:
         "resources": values["container"]["resources"],
         **values["container"]["merge"],
     }
-    reloader = {"name": "reloader", "image": "reloader:1", **values["reloader"]["merge"]}
-    spec = {"enableServiceLinks": False, **values["podTemplate"]["merge"]["spec"], "containers": [container, reloader]}
+    beside = [{"name": name, "image": f"{name}:1", **values[name]["merge"]} for name in ("reloader", "promExporter")]
+    spec = {"enableServiceLinks": False, **values["podTemplate"]["merge"]["spec"], "containers": [container, *beside]}
     assert objections(spec) == []
     assert values["natsBox"]["enabled"] is False
 
@@ -217,7 +240,8 @@ def test_with_nats_of_ones_own_only_vendorwire_is_installed(chart: Path) -> None
     own = {"nats": {"enabled": False}, "vendorwire": {"config": {"bus": {"url": "nats://mine:4222"}}}}
     manifests = render(merged(OWN, own), chart=chart, name="vw")
     assert not [each for each in manifests if each["metadata"]["name"].startswith("vendorwire-nats")]
-    assert "nats://mine:4222" in only(manifests, "ConfigMap")["data"]["vendorwire.yaml"]
+    for name in ("vw-vendorwire", "vw-vendorwire-operator"):
+        assert "nats://mine:4222" in only(manifests, "ConfigMap", name)["data"]["vendorwire.yaml"]
 
 
 @pytest.mark.parametrize("shown", values_shown(UMBRELLA), ids=lambda shown: next(iter(shown)))

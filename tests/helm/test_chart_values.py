@@ -1,6 +1,5 @@
 """Values that must not be installed are refused, with their path, before anything reaches a cluster."""
 
-import json
 from collections.abc import Iterator
 from typing import Any, get_args, get_type_hints
 
@@ -10,9 +9,9 @@ import pytest
 
 from agent import config
 from connectors.every import Every
-from events.routes import Route, Secrets, Webhook
+from events.routes import Route, Secrets
 from schemas.settings import Secret
-from tests.helm.chart import CHART, example, files, merged
+from tests.helm.chart import example, files, merged
 
 SMALL = example("small")
 ROUTE = SMALL["config"]["routes"][0]
@@ -75,6 +74,11 @@ UNSAFE: dict[str, Any] = {
     "serviceMonitor.interval": "often",
     "keda.prometheusUrl": "http://user:word@prometheus",
     "replicaCount": 3,
+    "operator.replicas": 2,
+    "operator.bus.url": "nats://elsewhere:4222",
+    "operator.bus.inbox_prefix": "operator",
+    "operator.secrets": ["../etc"],
+    "operator.resources.limits": None,
     "config.grace": "6",
     "config.http.listen": "127.0.0.1:8787",
     "config.bus.data": "/data",
@@ -129,7 +133,7 @@ def test_the_secrets_of_the_configuration_are_known() -> None:
 
 
 def plain_texts() -> Iterator[Any]:
-    for path in OF_THE_BUS:
+    for path in (*OF_THE_BUS, *(each.replace("config.bus", "operator.bus") for each in OF_THE_BUS[:3])):
         yield pytest.param(under(path, PLAIN), path.replace(".", "/"), id=path)
     for name in OF_ACCOUNTS:
         yield pytest.param(under("config.accounts", [{**ACCOUNT, name: PLAIN}]), f"config/accounts/0/{name}", id=name)
@@ -187,6 +191,23 @@ SENTENCES: dict[str, dict[str, Any]] = {
         "env": [{"name": "HOOK", "value": "x"}],
         **under("config.routes", [merged(ROUTE, {"webhook": {"secret": ["${file:/x}", "${HOOK}"]}})]),
     },
+    "operator.bus refers to /etc/vendorwire/secrets/of-operators/…, and operator.secrets does not list": {
+        "operator": {"enabled": True, "bus": {"credentials": "/etc/vendorwire/secrets/of-operators/creds"}}
+    },
+    "refers to ${OPERATOR}, and env has no variable": {
+        "operator": {"enabled": True, "bus": {"user": "x", "password": "${OPERATOR}"}}
+    },
+    "env: WORD is a secret of config in plain text": {
+        "operator": {"enabled": True, "bus": {"user": "x", "password": "${WORD}"}},
+        "env": [{"name": "WORD", "value": "x"}],
+    },
+    "operator.bus does not sign in, and config.bus does": {
+        "operator": {"enabled": True},
+        **under("config.bus.user", "agent"),
+    },
+    "serviceMonitor.scrapeTimeout is 1s, longer than serviceMonitor.interval, 900ms": {
+        "serviceMonitor": {"interval": "900ms", "scrapeTimeout": "1s"}
+    },
     "autoscaling is that of one Deployment": {"separateRoles": {"enabled": True}, "autoscaling": {"enabled": True}},
     "set separateRoles.enabled": {"keda": {"enabled": True, "prometheusUrl": "http://p"}},
     "keda.prometheusUrl is empty": {"keda": {"enabled": True}, "separateRoles": {"enabled": True}},
@@ -228,6 +249,15 @@ def test_how_many_agents_deliver_at_most_is_asked_where_the_routes_are_not_known
         files({"existingConfigMap": "mine", **values})
 
 
+def test_with_a_config_map_of_ones_own_the_operator_wants_one_too() -> None:
+    with pytest.raises(helm_python.HelmRenderError, match=r"operator\.existingConfigMap is empty"):
+        files({"existingConfigMap": "mine", "operator": {"enabled": True}})
+
+
+def test_a_scrape_may_take_as_long_as_the_interval() -> None:
+    assert refusal({"serviceMonitor": {"interval": "1m", "scrapeTimeout": "60s"}}) == ""
+
+
 def test_without_a_configuration_nothing_is_installed() -> None:
     with pytest.raises(helm_python.HelmRenderError, match="config is empty"):
         files({})
@@ -235,53 +265,3 @@ def test_without_a_configuration_nothing_is_installed() -> None:
 
 def test_values_of_a_chart_around_it_are_let_through() -> None:
     assert refusal({"global": {"anything": 1}}) == ""
-
-
-SCHEMA = json.loads((CHART / "values.schema.json").read_text())
-CONFIG = SCHEMA["definitions"]["config"]["properties"]
-
-
-@pytest.mark.parametrize(
-    ("kind", "known", "of_the_chart"),
-    [
-        (config.Config, CONFIG, set()),
-        (config.Bus, CONFIG["bus"]["properties"], {"data"}),  # of the embedded server
-        (config.Tls, CONFIG["bus"]["properties"]["tls"]["properties"], set()),
-        (config.Http, CONFIG["http"]["properties"], {"listen"}),
-        (config.Defaults, CONFIG["defaults"]["properties"], set()),
-        (Route, SCHEMA["definitions"]["route"]["properties"], set()),
-        (Webhook, SCHEMA["definitions"]["webhook"]["properties"], set()),
-    ],
-)
-def test_the_schema_knows_each_setting_of_the_agent(kind: Any, known: dict[str, Any], of_the_chart: set[str]) -> None:
-    assert known.keys() == {each.encode_name for each in msgspec.structs.fields(kind)} - of_the_chart
-
-
-def test_every_object_of_the_schema_is_closed_unless_it_is_meant_to_be_free() -> None:
-    open_ones = sorted(path for path, node in _objects(SCHEMA, "") if "additionalProperties" not in node)
-    assert open_ones == OPEN
-
-
-# What Kubernetes or a vendor's own settings decide.
-OPEN = sorted(
-    [
-        *("affinity", "global", "tolerations[]", "serviceMonitor.metricRelabelings[]", "serviceMonitor.relabelings[]"),
-        *("networkPolicy.extraEgress[].ports[]", "definitions.account", "definitions.config.defaults.deletes"),
-        *(f"definitions.peer.{key}" for key in ("podSelector", "namespaceSelector", "ipBlock")),
-        *(
-            f"definitions.variable.valueFrom.{key}Ref"
-            for key in ("secretKey", "configMapKey", "field", "resourceField")
-        ),
-    ]
-)
-
-
-def _objects(node: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    if node.get("type") == "object":
-        yield path, node
-    for name, below in node.get("properties", {}).items():
-        yield from _objects(below, f"{path}.{name}" if path else name)
-    if isinstance(node.get("items"), dict):
-        yield from _objects(node["items"], f"{path}[]")
-    for name, below in node.get("definitions", {}).items():
-        yield from _objects(below, f"definitions.{name}")

@@ -92,6 +92,8 @@ def test_the_commands_shown_put_the_readers_own_address_into_the_links(tmp_path:
     links += re.findall(r'"url": "([^"]+)"', (tmp_path / "dashboard.json").read_text())
     assert len(links) > 40
     assert [link for link in links if not link.startswith(OURS)] == []
+    changed = set((tmp_path / "rules.yaml").read_text().splitlines()) - set(RULES.read_text().splitlines())
+    assert [line for line in changed if "runbook_url: " not in line] == []
 
 
 def test_the_page_shown_is_that_of_the_rule() -> None:

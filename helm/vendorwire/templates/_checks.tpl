@@ -2,11 +2,14 @@
 
 {{- define "vendorwire.checks" -}}
 {{- include "vendorwire.checkConfig" . }}
+{{- include "vendorwire.checkOperator" . }}
 {{- include "vendorwire.checkSecrets" . }}
 {{- include "vendorwire.checkVariables" . }}
 {{- include "vendorwire.checkPlainVariables" . }}
 {{- include "vendorwire.checkScaling" . }}
 {{- include "vendorwire.checkStopping" . }}
+{{- include "vendorwire.checkScraping" . }}
+{{- include "vendorwire.checkNetwork" . }}
 {{- end }}
 
 {{- define "vendorwire.checkConfig" -}}
@@ -18,11 +21,42 @@
 {{- end }}
 {{- end }}
 
+{{- define "vendorwire.checkOperator" -}}
+{{- with .Values.operator }}
+{{- if .enabled }}
+{{- if and $.Values.existingConfigMap (not .existingConfigMap) }}
+{{- fail "operator.existingConfigMap is empty: with existingConfigMap the operator needs a ConfigMap of yours too, which signs in to NATS as the operator" }}
+{{- end }}
+{{- $own := pick .bus "credentials" "user" "token" "nkey" "tls" }}
+{{- if and (not .existingConfigMap) (not $own) (pick $.Values.config.bus "credentials" "user" "token" "nkey") }}
+{{- fail "operator.bus does not sign in, and config.bus does: say how commands sign in to NATS, as a user who may do what they do" }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* What is configured in the values, of the operator too where there is one. */}}
+{{- define "vendorwire.configured" -}}
+{{- $of := list .Values.config }}
+{{- if .Values.operator.enabled }}{{ $of = append $of .Values.operator.bus }}{{ end }}
+{{- toJson $of }}
+{{- end }}
+
 {{- define "vendorwire.checkSecrets" -}}
-{{- range regexFindAll "/etc/vendorwire/secrets/[^/\"}]*" (toJson .Values.config) -1 }}
+{{- include "vendorwire.checkMounted" (dict "in" "config" "config" .Values.config "named" "secrets" "secrets" .Values.secrets) }}
+{{- with .Values.operator }}
+{{- if .enabled }}
+{{- $mounted := concat $.Values.secrets .secrets }}
+{{- include "vendorwire.checkMounted" (dict "in" "operator.bus" "config" .bus "named" "operator.secrets" "secrets" $mounted) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "vendorwire.checkMounted" -}}
+{{- range regexFindAll "/etc/vendorwire/secrets/[^/\"}]*" (toJson .config) -1 }}
 {{- $name := base . }}
-{{- if not (has $name $.Values.secrets) }}
-{{- fail (printf "config refers to %s/…, and secrets does not list %q: add it" . $name) }}
+{{- if not (has $name $.secrets) }}
+{{- fail (printf "%s refers to %s/…, and %s does not list %q: add it" $.in . $.named $name) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -30,7 +64,7 @@
 {{- define "vendorwire.checkVariables" -}}
 {{- $names := list }}
 {{- range .Values.env }}{{ $names = append $names .name }}{{ end }}
-{{- range regexFindAll "\\$\\{[A-Za-z_][A-Za-z0-9_]*\\}" (toJson .Values.config) -1 }}
+{{- range regexFindAll "\\$\\{[A-Za-z_][A-Za-z0-9_]*\\}" (include "vendorwire.configured" .) -1 }}
 {{- $name := trimPrefix "${" . | trimSuffix "}" }}
 {{- if not (has $name $names) }}
 {{- fail (printf "config refers to ${%s}, and env has no variable of that name: add it" $name) }}
@@ -39,7 +73,7 @@
 {{- end }}
 
 {{- define "vendorwire.checkPlainVariables" -}}
-{{- range $setting := regexFindAll "(secret|password|token|api_key|nkey|passphrase)\":(\\[[^]]*\\]|\"[^\"]*\")" (toJson .Values.config) -1 }}
+{{- range $setting := regexFindAll "(secret|password|token|api_key|nkey|passphrase)\":(\\[[^]]*\\]|\"[^\"]*\")" (include "vendorwire.configured" .) -1 }}
 {{- range $.Values.env }}
 {{- if and (hasKey . "value") (contains (printf "${%s}" .name) $setting) }}
 {{- fail (printf "env: %s is a secret of config in plain text: take it from a Secret, by valueFrom" .name) }}
@@ -92,5 +126,27 @@
 {{- $needed := include "vendorwire.stopping" . | int }}
 {{- if and $given (le $given $needed) }}
 {{- fail (printf "terminationGracePeriodSeconds is %d: stopping takes up to %d seconds (config.grace, 3 seconds for a bus that hangs, preStopSeconds); set more, or 0 to have it computed" $given $needed) }}
+{{- end }}
+{{- end }}
+
+{{- define "vendorwire.checkScraping" -}}
+{{- with .Values.serviceMonitor }}
+{{- if gt (include "vendorwire.milliseconds" .scrapeTimeout | int) (include "vendorwire.milliseconds" .interval | int) }}
+{{- fail (printf "serviceMonitor.scrapeTimeout is %s, longer than serviceMonitor.interval, %s: Prometheus refuses that" .scrapeTimeout .interval) }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* NATS' own port leads to NATS; one that others have leads to whatever the cloud and the cluster serve there. */}}
+{{- define "vendorwire.checkNetwork" -}}
+{{- with .Values.networkPolicy }}
+{{- if and .enabled (not .bus.to) }}
+{{- $common := concat (list 80 443) .https.ports | toJson | fromJsonArray }}
+{{- range (include "vendorwire.busPorts" $ | fromJsonArray) }}
+{{- if has . $common }}
+{{- fail (printf "networkPolicy.bus.to is empty, and the bus is at port %d: that would open it to every address, private ones and the cloud's metadata too; say where NATS is" (int .)) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}

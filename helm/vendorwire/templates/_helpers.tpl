@@ -15,7 +15,7 @@
 {{- end }}
 {{- end }}
 
-{{/* What all pods of the release have, `helm test`'s too. */}}
+{{/* What all pods of the release have, the operator's and `helm test`'s too. */}}
 {{- define "vendorwire.selector" -}}
 app.kubernetes.io/name: {{ include "vendorwire.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -36,6 +36,19 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- with merge (dict) (.more | default dict) .root.Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
+{{- end }}
+
+{{/* Annotations of an agent's pod. What is said by the chart is not overridden. */}}
+{{- define "vendorwire.agentAnnotations" -}}
+{{- $own := dict }}
+{{- if not .Values.existingConfigMap }}
+{{- $own = dict "checksum/config" (include "vendorwire.config" . | sha256sum) }}
+{{- end }}
+{{- if .Values.scrapeAnnotations }}
+{{- $port := toString .Values.port }}
+{{- $own = merge $own (dict "prometheus.io/scrape" "true" "prometheus.io/path" "/metrics" "prometheus.io/port" $port) }}
+{{- end }}
+{{- toYaml (merge $own .Values.podAnnotations) }}
 {{- end }}
 
 {{- define "vendorwire.labels" -}}
@@ -61,19 +74,44 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 
 {{/* vendorwire.yaml: the values as they are, and where HTTP is served. */}}
 {{- define "vendorwire.config" -}}
-{{- $http := dict "listen" (printf "%s:%d" .Values.listenOn (int .Values.port)) }}
-{{- toYaml (mergeOverwrite (deepCopy .Values.config) (dict "http" $http)) }}
+{{- include "vendorwire.served" (dict "root" . "config" .Values.config) }}
 {{- end }}
 
-{{/* Seconds in a duration such as 1m30s, rounded up. */}}
-{{- define "vendorwire.seconds" -}}
-{{- $units := dict "ms" 0.001 "s" 1.0 "m" 60.0 "h" 3600.0 "d" 86400.0 }}
+{{- define "vendorwire.served" -}}
+{{- $http := dict "listen" (printf "%s:%d" .root.Values.listenOn (int .root.Values.port)) }}
+{{- toYaml (mergeOverwrite (deepCopy .config) (dict "http" $http)) }}
+{{- end }}
+
+{{- define "vendorwire.operator" -}}
+{{ include "vendorwire.fullname" . }}-operator
+{{- end }}
+
+{{- define "vendorwire.operatorConfigMap" -}}
+{{- .Values.operator.existingConfigMap | default (include "vendorwire.operator" .) }}
+{{- end }}
+
+{{/* The operator's vendorwire.yaml: the agents', but for how NATS is signed in to. */}}
+{{- define "vendorwire.operatorConfig" -}}
+{{- include "vendorwire.checks" . }}
+{{- $bus := omit .Values.config.bus "credentials" "user" "password" "token" "nkey" }}
+{{- $config := set (deepCopy .Values.config) "bus" (mergeOverwrite (deepCopy $bus) .Values.operator.bus) }}
+{{- include "vendorwire.served" (dict "root" . "config" $config) }}
+{{- end }}
+
+{{/* Milliseconds in a duration such as 1m30s. */}}
+{{- define "vendorwire.milliseconds" -}}
+{{- $units := dict "ms" 1.0 "s" 1000.0 "m" 60000.0 "h" 3600000.0 "d" 86400000.0 }}
 {{- $sum := 0.0 }}
 {{- range regexFindAll "[0-9.]+(ms|s|m|h|d)" . -1 }}
 {{- $unit := regexFind "[a-z]+" . }}
 {{- $sum = addf $sum (mulf (trimSuffix $unit . | float64) (get $units $unit)) }}
 {{- end }}
 {{- ceil $sum | int }}
+{{- end }}
+
+{{/* Seconds in a duration, rounded up. */}}
+{{- define "vendorwire.seconds" -}}
+{{- divf (include "vendorwire.milliseconds" . | int) 1000.0 | ceil | int }}
 {{- end }}
 
 {{/* What stopping takes at most: `grace` for deliveries in hand, 3 seconds for a bus that hangs, what comes before. */}}

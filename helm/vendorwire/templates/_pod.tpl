@@ -1,4 +1,4 @@
-{{/* What an agent's container and the one of `helm test` have in common. Nothing of this can be switched off. */}}
+{{/* What the pods of agents, of the operator and of `helm test` have in common. Nothing of this can be switched off. */}}
 
 {{- define "vendorwire.podSecurity" -}}
 automountServiceAccountToken: false
@@ -24,9 +24,10 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
+{{/* `secrets` are mounted; all else is in `root`. */}}
 {{- define "vendorwire.container" -}}
-image: {{ include "vendorwire.image" . | quote }}
-imagePullPolicy: {{ .Values.image.pullPolicy }}
+image: {{ include "vendorwire.image" .root | quote }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true
@@ -34,37 +35,38 @@ securityContext:
 env:
   - name: VENDORWIRE_CONFIG
     value: /etc/vendorwire/config/vendorwire.yaml
-  {{- with .Values.tokenKey }}
+  {{- with .root.Values.tokenKey }}
   {{- if .secretName }}
   - name: VENDORWIRE_KEY
     valueFrom:
       secretKeyRef: {name: {{ .secretName }}, key: {{ .key }}}
   {{- end }}
   {{- end }}
-  {{- with .Values.env }}
+  {{- with .root.Values.env }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
 volumeMounts:
   - name: config
     mountPath: /etc/vendorwire/config
     readOnly: true
-  {{- range $index, $name := .Values.secrets }}
+  {{- range $index, $name := .secrets }}
   - name: secret-{{ $index }}
     mountPath: /etc/vendorwire/secrets/{{ $name }}
     readOnly: true
   {{- end }}
 {{- end }}
 
+{{/* `configMap` has vendorwire.yaml. */}}
 {{- define "vendorwire.volumes" -}}
 volumes:
   - name: config
     configMap:
-      name: {{ include "vendorwire.configMap" . }}
-  {{- range $index, $name := .Values.secrets }}
+      name: {{ .configMap }}
+  {{- range $index, $name := .secrets }}
   - name: secret-{{ $index }}
     secret:
       secretName: {{ $name }}
-      defaultMode: {{ ternary 0440 0444 (not (empty $.Values.security.fsGroup)) }}
+      defaultMode: {{ ternary 0440 0444 (not (empty $.root.Values.security.fsGroup)) }}
   {{- end }}
 {{- end }}
 
