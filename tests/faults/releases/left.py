@@ -97,7 +97,7 @@ async def polled(process: Process, times: int = 2) -> None:
         counts = list(polls((await process.get("/metrics"))[1]).values())
         return len(counts) == wanted and min(counts) >= times
 
-    await until(done)
+    await until(done, 75)  # what an agent has left in the moment of its end comes when its lease of 30 s has run out
 
 
 def polls(metrics: str) -> dict[str, float]:
@@ -122,7 +122,7 @@ async def change_is_told(then: Left, process: Process, number: int) -> None:
     assert await then.events() == before
     delivered = len(then.all.got)
     then.change(number)
-    await until(lambda: len(then.all.got) >= delivered + 4)
+    await until(lambda: len(then.all.got) >= delivered + 4, 75)
 
 
 def command(then: Left, *words: str) -> str:
