@@ -9,7 +9,7 @@ import logging
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from typing import assert_never
 
 import anyio
@@ -41,6 +41,7 @@ STAY_EVERY = 2.0  # seconds between two signs that this agent still works the ro
 AWAY = 60.0  # seconds an event is handed back for, at most: a route that goes on hurries those that wait
 BEAT = 5.0  # seconds between two "in progress" while an event waits for its turn
 ELSEWHERE = 1.0  # seconds until an event is offered again for which there is no room, or which another agent is to have
+ON_ITS_WAY = 0.5  # seconds in which an event that the server has handed out is here
 LOOK_EVERY = 2.0  # seconds between two looks whether a route that rests may go on
 
 log = logging.getLogger("vendorwire.delivering")
@@ -180,41 +181,54 @@ class RouteWorker:
         while True:
             for puller in self._pullers:
                 await puller.stay()
-            self._lanes.forget_doubts(self._clock())
+            if self._lanes.has_doubts:
+                self._lanes.settled_up_to((await self._queue.backlog()).settled_up_to)
+                self._lanes.forget_doubts(self._clock())
             await (self._learn() if self._rest.is_open else self._rest.keep())
             await anyio.sleep(STAY_EVERY)
 
     async def _take_events(self, events: Puller, slots: Slots[Message]) -> None:
         async for messages in self._taken(events):
-            async with self._taking_over:
+            async with _given_back(messages), self._taking_over:
                 if events.pin != self._pin:
                     await self._take_over(events.pin)
             await self._give(messages, slots)
 
     async def _take_replays(self, replays: Puller, events: Puller, slots: Slots[Message]) -> None:
         """Only whoever works the route takes replays, for the route's limits hold for all agents together."""
-        while not self._stopping and not self._rest.is_on and await self._is_worked_elsewhere(events):
+        while self._may_take(replays) and await self._is_worked_elsewhere(events):
             self._pulse.beat(self._loop)
             await anyio.sleep(STAY_EVERY)
         async for messages in self._taken(replays):
-            if await self._is_worked_elsewhere(events):
-                for message in messages:
-                    await message.retry(ELSEWHERE)
-                raise ConsumerGone("another agent works the route")  # and gets them in our place
-            async with self._taking_over:
-                if self._pin is None:
-                    await self._take_over(events.pin)
+            async with _given_back(messages, ELSEWHERE):
+                if await self._is_worked_elsewhere(events):
+                    raise ConsumerGone("another agent works the route")  # and gets them in our place
+                async with self._taking_over:
+                    if self._pin is None:
+                        await self._take_over(events.pin)
             await self._give(messages, slots)
 
     async def _is_worked_elsewhere(self, events: Puller) -> bool:
-        return events.pin is None and await self._queue.worker() is not None
+        """Whether the server has chosen another agent.
+
+        That it has chosen this one is known only by its first event, which may be on its way when the server says that it
+        has chosen. An agent that let go of the route for that would hold up its events until the server chooses anew.
+        """
+        if events.pin is not None or await self._queue.worker() is None:
+            return False
+        await anyio.sleep(ON_ITS_WAY)
+        return events.pin is None
 
     async def _taken(self, puller: Puller) -> AsyncIterator[list[Message]]:
         """What the bus hands out, as long as there is room and the route does not rest."""
-        while not self._stopping and not self._rest.is_on:
+        while self._may_take(puller):
             self._pulse.beat(self._loop)
             if (room := await self._room.free()) > 0 and (messages := await puller.take(room, QUIET)):
                 yield messages
+
+    def _may_take(self, puller: Puller) -> bool:
+        """A rest may have begun and be over again since the last look: whoever began it has ended the puller, too."""
+        return not (self._stopping or self._rest.is_on or puller.ended)
 
     async def _give(self, messages: Sequence[Message], slots: Slots[Message]) -> None:
         for message in messages:
@@ -419,6 +433,18 @@ class RouteWorker:
             due=due,
             replay=replay,
         )
+
+
+@asynccontextmanager
+async def _given_back(messages: Sequence[Message], seconds: float = 0) -> AsyncIterator[None]:
+    """Messages that go back to the bus where the block fails or is cancelled: it would wait for word of them for long."""
+    try:
+        yield
+    except BaseException:
+        with anyio.move_on_after(1, shield=True), suppress(BusError):
+            for message in messages:
+                await message.retry(seconds)
+        raise
 
 
 def _first(failures: BaseExceptionGroup[Exception]) -> Exception:

@@ -79,9 +79,11 @@ class Leases:
 
     @contextmanager
     def working(self, tick: Tick) -> Iterator[None]:
-        """The work a tick in hand is for. It is cancelled when the lease is lost: raises LeaseLost."""
+        """The work a tick in hand is for, as often as it is tried. It is cancelled when the lease is lost: raises LeaseLost."""
         lease = self._leases[tick.scope]
-        lease.works = True
+        if lease.lost:
+            raise LeaseLost
+        lease.works, lease.work = True, anyio.CancelScope()
         try:
             with lease.work:
                 yield
@@ -93,7 +95,7 @@ class Leases:
     def has_lost(self, tick: Tick) -> bool:
         """Whether another agent may have this tick by now."""
         lease = self._leases.get(tick.scope)
-        return lease is not None and lease.tick is tick and lease.has_run_out
+        return lease is not None and lease.tick.message.sequence == tick.message.sequence and lease.has_run_out
 
     async def keep(self) -> None:
         """Say "in progress" of every tick in hand, and keep its place in the schedule, for ever."""

@@ -1,6 +1,7 @@
 """Taking ticks: which resource is polled when, by whom, and what follows a poll."""
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from events import failpoints
 from events.jetstream.connection import Bus
 from events.jetstream.errors import ApiError, BusError, BusRefused, BusUnavailable
 from events.jetstream.pull import ConsumerGone
-from events.jetstream.schedule import Due, Schedule, Tick
+from events.jetstream.schedule import LEASE, Due, Schedule, Tick
 from events.ledger import LedgerRefused, LedgerUnavailable
 from schemas.changes import Scope
 from schemas.facts import Fact, Polled, PollOutcome, Replanned
@@ -96,7 +97,7 @@ class Polling:
         self._taking.cancel()
 
     async def run(self) -> None:
-        """Poll whatever falls due, until stopped. Polls outlive a lost bus: their ticks are given back on its return."""
+        """Poll whatever falls due, until stopped. Polls outlive a lost bus: they are made once more on its return."""
         self._pulse.expect("polling", within=60)
         async with anyio.create_task_group() as polls:
             polls.start_soon(self._leases.keep)
@@ -227,9 +228,31 @@ class Polling:
             return
         with self._leases.taken(tick):
             failpoints.reached("poll.taken", tick.scope.vendor)
-            await self._lease(tick)
+            try:
+                await self._lease(tick)
+            except anyio.get_cancelled_exc_class():
+                with anyio.move_on_after(1, shield=True):
+                    await self._give_back(tick, seconds=0)
+                raise
 
     async def _lease(self, tick: Tick) -> None:
+        """Poll, and once more where the bus was lost under it.
+
+        The tick stays in hand for that: one that is handed back while nobody leads its consumer comes again only when its
+        lease has run out. After the time of a lease others are to try it: they hear of it by then, in one way or the other.
+        """
+        until = math.inf
+        while not await self._has_worked(tick):
+            until = min(until, time.monotonic() + LEASE.total_seconds())
+            await self._bus.ready()
+            await anyio.sleep(min(0.1 * 2.0 ** min(tick.message.delivered, 10), LOST_PAUSE))
+            if time.monotonic() > until or self._leases.has_lost(tick):
+                await self._give_back(tick, seconds=0)
+                return
+            tick = tick.again()
+
+    async def _has_worked(self, tick: Tick) -> bool:
+        """Whether the tick is done with, or handed back; not so where the bus was lost."""
         asked, pause = time.monotonic(), REFUSED_PAUSE
         try:
             if tick.scope in self._refused:  # to read on would spend the vendor's quota for nothing
@@ -246,14 +269,10 @@ class Polling:
         except (BusError, LedgerUnavailable) as lost:
             log.debug("the poll of %s is given up: %s", tick.scope, lost)
             self._unanswered(asked, tick.scope, tick.message.delivered)
-            await self._bus.ready()
-            await self._give_back(tick, min(0.1 * 2.0 ** min(tick.message.delivered, 10), LOST_PAUSE))
+            return False
         except LeaseLost:
             log.debug("the poll of %s is left to whoever has it now", tick.scope)
-        except anyio.get_cancelled_exc_class():
-            with anyio.move_on_after(1, shield=True):
-                await self._give_back(tick, seconds=0)
-            raise
+        return True
 
     def _unanswered(self, asked: float, about: Scope | str, times: int = 0) -> None:
         """A bus that is lost is told by others; one that is there and stores nothing (its disk is full, say) is told here."""

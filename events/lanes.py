@@ -8,7 +8,8 @@ keeps three promises:
 - `snapshot` is stored, where it changed, before the event is handed back to the bus, and after `settling` before it is
   acknowledged; `settled` is called once the bus has confirmed that;
 - after a start the lanes are restored from the stored snapshots, and whatever may still be in another worker's hand is
-  named with `doubt`: later events of its record wait until it comes back, or until it cannot come back any more.
+  named with `doubt`: later events of its record wait until it comes back, or until it cannot come back any more, which
+  `settled_up_to` may tell before its time.
 
 An event is handed back for no longer than `arrive` says, and where nothing rests that is well below the patience with
 which an absent one is waited for.
@@ -112,6 +113,17 @@ class Lanes:
             insort(lane.events, seq)
             lane.doubts[seq] = until
             self._doubted.add(key)
+
+    @property
+    def has_doubts(self) -> bool:
+        """Whether any event may be in another worker's hand."""
+        return bool(self._doubted)
+
+    def settled_up_to(self, seq: int) -> None:
+        """The bus knows that all events up to there are settled: of those none is in another worker's hand."""
+        for key in self._doubted:
+            if (lane := self._lanes.get(key)) is not None:
+                lane.doubts = {each: until if each > seq else 0.0 for each, until in lane.doubts.items()}
 
     def forget_doubts(self, now: float) -> None:
         """Drop the doubts whose time has passed, and the lanes that were there for them alone.

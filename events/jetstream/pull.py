@@ -90,12 +90,12 @@ class Puller:
         self._gone = False
         self._known_by = time.monotonic() + NEWS  # 0 once the consumer has answered
         self._woken = anyio.Event()
-        self._ended = False
+        self.ended = False
 
     async def take(self, limit: int, wait: float = 5.0) -> list[Message]:
         """Up to `limit` messages; an empty list when none came within `wait` seconds. Raises ConsumerGone, BusUnavailable."""
         deadline = time.monotonic() + wait
-        while not self._queue and not self._ended and (left := deadline - time.monotonic()) > 0:
+        while not self._queue and not self.ended and (left := deadline - time.monotonic()) > 0:
             if self._gone:
                 if time.monotonic() > self._known_by:
                     raise ConsumerGone(f"the consumer {self._consumer} is not there, or takes no request like ours")
@@ -112,7 +112,7 @@ class Puller:
 
     def end(self) -> None:
         """Nobody is to wait for messages any more."""
-        self._ended = True
+        self.ended = True
         self._woken.set()
 
     async def give_back(self) -> None:

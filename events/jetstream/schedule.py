@@ -49,6 +49,11 @@ class Tick(msgspec.Struct, frozen=True):
     due: Due
     message: Message
 
+    def again(self) -> "Tick":
+        """The same, in hand still, as if it had been handed out once more."""
+        message = msgspec.structs.replace(self.message, delivered=self.message.delivered + 1)
+        return msgspec.structs.replace(self, message=message)
+
 
 class Schedule:
     """The stream of polls."""

@@ -39,6 +39,7 @@ pytestmark = pytest.mark.anyio
 
 SCOPE = Scope("octorate", "hotel", "property")
 RECORDS, VERSIONS = 8, 40
+ACK_WAIT = 20.0
 
 
 @asynccontextmanager
@@ -60,15 +61,17 @@ async def publish(bus: Bus, versions: range) -> None:
             await bus.publish(NAMES.event(SCOPE, "updated"), encode(event), {KEY: key})
 
 
-def queue_on(bus: Bus) -> RouteQueue:
-    return RouteQueue(bus, NAMES, "crm", [NAMES.events], 20)
+def queue_on(bus: Bus, kind: type[RouteQueue] = RouteQueue) -> RouteQueue:
+    return kind(bus, NAMES, "crm", [NAMES.events], ACK_WAIT)
 
 
 @asynccontextmanager
-async def working(bus: Bus, receiver: Receiver, concurrency: int) -> AsyncIterator[tuple[RouteQueue, list[Fact]]]:
+async def working(
+    bus: Bus, receiver: Receiver, concurrency: int, kind: type[RouteQueue] = RouteQueue
+) -> AsyncIterator[tuple[RouteQueue, list[Fact]]]:
     """A route's worker; it ends in good order after the block."""
     target = Webhook(url=receiver.url, secret=Secrets([Secret(SECRET)]), concurrency=concurrency, allow_private=True)
-    queue = queue_on(bus)
+    queue = queue_on(bus, kind)
     await queue.ensure()
     facts: list[Fact] = []
     async with WebhookSender(version="1") as sender, anyio.create_task_group() as tasks:

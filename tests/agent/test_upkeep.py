@@ -53,7 +53,7 @@ async def test_each_stream_is_told_with_its_bytes_and_its_limit_and_when_it_was_
             assert {role: fact.limit for role, fact in told.items() if fact.limit is not None} == {"ledger": 3_000_000}
             assert abs(told["ledger"].made_at - bus.now()) < 60
             before = told["ledger"].size
-            await bus.publish("vendorwire.snapshot.octorate.old.booking.1", b"x" * 100_000)
+            await bus.publish("vendorwire.snapshot.octorate.old.booking.1", b"x" * 120_000)
             await until(lambda: last(running, "ledger").size >= before + 100_000)
         assert running.told(StreamRemade) == []
 
@@ -68,7 +68,7 @@ async def test_what_the_account_stores_is_told_with_its_limit_where_there_is_one
         ):
             stored = running.told(StorageState)[-1]
             assert stored.limit == 40 * 1024 * 1024
-            await bus.publish("vendorwire.snapshot.octorate.old.booking.1", b"x" * 100_000)
+            await bus.publish("vendorwire.snapshot.octorate.old.booking.1", b"x" * 120_000)
             await until(lambda: running.told(StorageState)[-1].used >= stored.used + 100_000)
 
 

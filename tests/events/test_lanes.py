@@ -128,6 +128,19 @@ def test_an_event_in_doubt_that_does_not_come_back_in_time_was_settled() -> None
     assert here.arrive("a", 7, NOW + ACK_WAIT) == Deliver(attempt=1)
 
 
+def test_an_event_that_the_bus_knows_to_be_settled_is_in_doubt_no_longer() -> None:
+    here = Lanes()
+    here.doubt("a", 5, NOW + ACK_WAIT)
+    here.doubt("b", 6, NOW + ACK_WAIT)
+    assert here.arrive("a", 7, NOW) == Wait(RECHECK)
+    here.settled_up_to(5)
+    assert here.arrive("a", 7, NOW) == Deliver(attempt=1)
+    assert here.arrive("b", 8, NOW) == Wait(RECHECK)
+    here.settled_up_to(6)
+    here.forget_doubts(NOW)
+    assert not here.has_doubts
+
+
 def test_doubts_whose_time_has_passed_leave_nothing_behind() -> None:
     here = Lanes()
     for number in range(5):
@@ -459,6 +472,11 @@ class Bus(RuleBasedStateMachine):
             self.lanes.restore(key, saved, settled_up_to=floor - 1)
         for seq in range(floor, self.handed_out + 1):
             self.lanes.doubt(self.key_of[seq], seq, self.now + ACK_WAIT)
+
+    @rule()
+    def hear_what_is_settled(self) -> None:
+        self.lanes.settled_up_to(min([*self.due, *self.in_hand], default=self.handed_out + 1) - 1)
+        self.lanes.forget_doubts(self.now)
 
     @precondition(lambda self: self.due)
     @rule(data=st.data())

@@ -214,7 +214,7 @@ async def test_a_creds_file_that_is_renewed_in_time_lets_nobody_notice_that_the_
 ) -> None:
     server, vendor = Decentral(), Changing()
     creds = tmp_path / "agent.creds"
-    server.write(creds, 4)
+    server.write(creds, 8)
     async with serve(vendor.sandbox) as url, receiving() as receiver:
         with start_nats(tmp_path / "nats", config_extra=server.config) as nats:
             bus = {"url": nats.url, "credentials": str(creds)}

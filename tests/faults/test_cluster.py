@@ -14,6 +14,8 @@ import pytest
 
 from connectors.sandbox.serve import serve
 from events.jetstream.connection import TIMEOUT, Bus
+from events.jetstream.outbox import TAKE_OVER
+from events.jetstream.schedule import LEASE
 from events.jetstream.tokens import JetStreamTokenStore
 from events.tokens import Taken
 from schemas.envelope import CloudEvent
@@ -49,6 +51,10 @@ BUSY = {
     f"{NAMES.polls}.agents",
     f"{NAMES.ledger}.route-crm",
 }  # each poll and delivery waits for these
+DELIVERY = 5.0  # seconds an attempt may take: what was in hand at the loss comes again ACK_MARGIN after that
+# From the election on: a request that went to nobody is given up, and the route that its agent let go of for that is handed out
+# anew. The rest is for the polls, LOST_PAUSE between two of them, and for what was in hand.
+RESUMES = TIMEOUT + TAKE_OVER + 5.0
 CLEAN = "0 lost, 0 twice, 0 broken chains, 0 out of order"
 Measured = Callable[[str, str, str], None]
 
@@ -72,7 +78,7 @@ class Scene:
                 folder,
                 bus={"url": urls, "replicas": 3},
                 accounts=accounts,
-                routes=[webhook("crm", self.receiver.url)],
+                routes=[webhook("crm", self.receiver.url, timeout=f"{DELIVERY:.0f}s")],
                 name=f"{name}.yaml",
             )
             process = await stack.enter_async_context(agent(file, f"{name}.log"))
@@ -202,15 +208,18 @@ async def test_a_killed_leader_and_a_lost_majority_cost_nothing_but_time(
     tmp_path: Path, torture: bool, measured: Measured
 ) -> None:
     async with staged(tmp_path, 30) as scene:
-        cluster, waits, elections = scene.cluster, [], []
+        cluster, waits, elections, late = scene.cluster, [], [], []
         for _ in range(5 if torture else 1):
             leader = await cluster.leader(NAMES.ledger)
             cluster.of(leader).kill()
             waits.append(await scene.works(60))
             elections.append(await elected(cluster.others(leader)[0].url, waits[-1]))
+            # whoever knows no other server than n2 keeps the polls in its hand for as long as their lease lasts
+            cut_off = LEASE.total_seconds() if leader == "n2" else 0
+            late.append(waits[-1] - elections[-1] - cut_off)
             cluster.of(leader).start()
             await until(cluster.is_whole, 60)
-        assert max(wait - election for wait, election in zip(waits, elections, strict=True)) < 8
+        assert max(late) < RESUMES
         killed = f"the leading server of three is killed ({len(waits)} times)"
         figure = f"delivers again after {max(waits):.1f} s, {max(elections):.1f} s of it until another was elected"
         measured("it resumes by itself", killed, figure)
@@ -237,7 +246,7 @@ async def without_majority(scene: Scene, seconds: float, measured: Measured) -> 
     for process in scene.agents:
         await ready(process)
     await until(scene.cluster.is_whole, 60)
-    assert wait - election < 15
+    assert wait - election < RESUMES
     fault = f"two servers of three are gone for {seconds:.0f} s"
     measured("never silent", fault, f"both agents say that they are not ready within {sum(noticed):.1f} s")
     figure = f"delivers again {wait:.1f} s after their return, {election:.1f} s of it until all had a leader"
