@@ -21,10 +21,14 @@ from agent import http, tokenwatch, vendors
 from agent.backlogs import Backlogs
 from agent.bus import names, open_bus
 from agent.config import Config
+from agent.console.console import Console
+from agent.console.recorder import Recorder
 from agent.delivering import RouteWorker
 from agent.health import Health
+from agent.hooks import Hooks
 from agent.log import FactLog
 from agent.metrics import Metrics
+from agent.obeying import Obeyed
 from agent.poller import Poller
 from agent.polling import Polling
 from agent.pulse import EndedByItself, Pulse
@@ -45,6 +49,7 @@ from events.jetstream.tokens import JetStreamTokenStore
 from events.ledger import Head, LedgerUnavailable
 from events.routes import Route, filters
 from events.webhook import WebhookSender
+from schemas.changes import Scope
 from schemas.facts import BusState, Fact, Fresh, Scheduled
 
 ROLES = ("poll", "route")
@@ -70,12 +75,15 @@ class App:
         self._roles = roles
         self._vault = vault
         self._names = names(config.bus)
+        self._bus: Bus | None = None
         self._metrics = Metrics(version("vendorwire"), self._time)
-        self._sinks = [self._metrics.observe, FactLog().observe, *listeners]
+        self._recorder = Recorder(self._intervals, version("vendorwire"), roles, self._time)
+        self._console = Console(config, self._recorder.roll, self._tell)
+        self._hooks = Hooks(config, self._names, self._tell, self._time)
+        self._sinks = [self._metrics.observe, FactLog().observe, self._recorder.observe, *listeners]
         self._pulse = Pulse(time.monotonic)
         self._upkeep = Upkeep(config.bus, self._names, self._pulse, self._tell)
         self._rng = random.Random()
-        self._bus: Bus | None = None
         self._waiting_for = "the bus is not connected yet"
         self._stop = anyio.Event()
         self._hurry = anyio.Event()
@@ -91,7 +99,11 @@ class App:
         """Work until stopped. Raises BusError, ListenError, ConfigError where a person must act first."""
         self._declare()
         async with http.serve(
-            self._config.http.listen, metrics=self._metrics, live=self._stale, ready=self._reasons
+            self._config.http.listen,
+            metrics=self._metrics,
+            live=self._stale,
+            ready=self._reasons,
+            pages=(self._console.add_to, self._hooks.add_to),
         ) as self.address:
             log.info("listening on %s", self.address)
             with anyio.CancelScope() as start:
@@ -127,6 +139,7 @@ class App:
     ) -> None:
         ledger = JetStreamLedger(bus, self._names, self._config.bus.keep_events)
         schedule = Schedule(bus, self._names)
+        obeyed = Obeyed(bus, self._names, self._intervals, self._pulse, self._tell)
         polling = Polling(
             bus,
             schedule,
@@ -136,6 +149,7 @@ class App:
             self._pulse,
             self._tell,
             self._rng,
+            obeyed,
         )
         attempts = Attempts(bus, self._names)
         workers = [self._worker(route, queues[route.name], bus, sender, attempts) for route in self._config.routes]
@@ -144,6 +158,10 @@ class App:
             keepers.start_soon(tokenwatch.watch, bus, self._shelf(bus).store, _tokens(accounts), self._pulse)
             keepers.start_soon(self._upkeep.run, bus)
             keepers.start_soon(Backlogs(bus, self._names, queues, self._pulse, self._tell).run)
+            keepers.start_soon(self._recorder.run, bus, self._names, self._config.bus.replicas, self._pulse)
+            keepers.start_soon(self._console.run, bus)
+            keepers.start_soon(obeyed.run)
+            keepers.start_soon(self._hooks.run, bus, self._pulse)
             async with anyio.create_task_group() as work:
                 keepers.start_soon(self._cut_short, work.cancel_scope)
                 if "route" in self._roles:
@@ -250,14 +268,19 @@ class App:
 
     def _declare(self) -> None:
         """What is configured, and how often it should be read: also where this agent does not poll, or has no bus yet."""
-        intervals = {
+        self._metrics.declare(self._intervals, [route.name for route in self._config.routes])
+        for scope, interval in self._intervals.items():
+            self._tell(Scheduled(scope=scope, interval=interval))
+        self._hooks.declare()
+
+    @property
+    def _intervals(self) -> dict[Scope, float]:
+        """How often each resource is to be read, in seconds, as configured."""
+        return {
             vendors.scope(account, resource): account.interval(resource).total_seconds()
             for account in self._config.accounts
             for resource in account.resources
         }
-        self._metrics.declare(intervals, [route.name for route in self._config.routes])
-        for scope, interval in intervals.items():
-            self._tell(Scheduled(scope=scope, interval=interval))
 
     def _tell(self, fact: Fact) -> None:
         if isinstance(fact, BusState) and not fact.connected:

@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="command", metavar="COMMAND", required=True, title="commands")
     _declare_process(commands)
     _declare_accounts(commands)
+    _declare_signals(commands)
     _declare_bus(commands)
     _declare_aids(commands)
     return made
@@ -53,6 +54,12 @@ def _declare_accounts(commands: _Commands) -> None:
     ways = authorize.add_mutually_exclusive_group()
     ways.add_argument("--listen", type=_address, metavar="HOST:PORT", help="catch the browser here; this machine only")
     ways.add_argument("--code", metavar="CODE", help="the code, where it is known already")
+    ways.add_argument(
+        "--subscribe",
+        type=_public,
+        metavar="URL",
+        help="have the vendor call the account's hook instead: URL is where agents are reached from outside",
+    )
     ways.add_argument("--forget", action="store_true", help="remove the stored token of any account instead")
     watch = _command(commands, "watch", "follow events, one line each")
     watch.add_argument(
@@ -71,6 +78,38 @@ def _declare_accounts(commands: _Commands) -> None:
     approve.add_argument("account", metavar="ACCOUNT")
     approve.add_argument("resource", metavar="RESOURCE")
     approve.add_argument("--yes", action="store_true", help="do not ask")
+
+
+def _declare_signals(commands: _Commands) -> None:
+    pause = _command(commands, "pause", "poll an account no more, until it is resumed")
+    pause.add_argument("account", metavar="ACCOUNT")
+    pause.add_argument("--for", dest="span", type=_duration, metavar="2h", help="go on by itself after so long")
+    resume = _command(commands, "resume", "poll a paused account again; or start a route again that stopped or rests")
+    resume.add_argument("name", metavar="NAME", help="of an account or a route")
+    kinds = resume.add_mutually_exclusive_group()
+    for kind in ("account", "route"):
+        help_ = f"NAME is that of {'an account' if kind == 'account' else 'a route'}: for names that both have"
+        kinds.add_argument(f"--{kind}", dest="kind", action="store_const", const=kind, help=help_)
+    anew = _command(
+        commands, "rebaseline", "read a resource whole, as for the first time; what differs is stored silently"
+    )
+    _declare_resource(anew)
+    anew.add_argument("--events", action="store_true", help="publish what differs")
+    rewind = _command(commands, "rewind", "read a resource again since a time; what was told is not told again")
+    _declare_resource(rewind)
+    rewind.add_argument("--to", type=_moment, required=True, metavar="T", help="2h ago, or a time (RFC 3339)")
+    interval = _command(commands, "interval", "poll a resource every so often, until an agent starts")
+    _declare_resource(interval)
+    ways = interval.add_mutually_exclusive_group(required=True)
+    ways.add_argument("every", type=_duration, metavar="30s", nargs="?")
+    ways.add_argument("--reset", action="store_true", help="as configured again")
+    audit = _command(commands, "audit", "what was done by hand, and by whom: the last 100 acts")
+    audit.add_argument("--since", type=_moment, metavar="T", help="all since then: 2h ago, or a time (RFC 3339)")
+
+
+def _declare_resource(command: argparse.ArgumentParser) -> None:
+    command.add_argument("account", metavar="ACCOUNT")
+    command.add_argument("resource", metavar="RESOURCE")
 
 
 def _declare_bus(commands: _Commands) -> None:
@@ -108,8 +147,6 @@ def _declare_bus(commands: _Commands) -> None:
     replay.add_argument("--dry-run", action="store_true", help="only say how many events that is")
     replay.add_argument("--yes", action="store_true", help="do not ask, however many they are")
     _command(commands, "routes", "each route: circuit, pending, in flight, dead, last success, last error")
-    resume = _command(commands, "resume", "start a route again that stopped, or rests while its receiver fails")
-    resume.add_argument("route", metavar="ROUTE")
     explain = _command(commands, "explain", "an event: its poll, what changed, and each attempt to deliver it")
     explain.add_argument("id", metavar="EVENT_ID", help="the event's id, or at least 8 characters of its beginning")
 
@@ -191,6 +228,26 @@ def _duration(text: str) -> timedelta:
         return Duration.parse(text)
     except (ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _public(text: str) -> str:
+    """The address of agents as the vendor reaches them, without a slash at its end."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        here = parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost", "::1"}
+        if (
+            not (parts.scheme == "https" or here)
+            or not parts.hostname
+            or parts.query
+            or parts.fragment
+            or parts.username
+        ):
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError("an https address, such as https://vendorwire.example.com") from None
+    return text.rstrip("/")
 
 
 def _address(text: str) -> tuple[str, int]:

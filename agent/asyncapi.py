@@ -25,7 +25,8 @@ the last known state of each record. Routes deliver the same events as signed we
 is `bus.prefix`, `vendorwire` unless configured otherwise; the stream is named like it, in capitals."""
 _WEBHOOK = """\
 A route's deliveries: at least once, in order per record. The body is the event (`format: cloudevents`), or
-`{type, timestamp, data}` of it (`format: standard`). 2xx is done; 410 stops the route; anything else is tried again."""
+`{type, timestamp, data}` of it (`format: standard`). 2xx is done; 410 stops the route; anything else is tried again,
+for about three days."""
 _SUBJECT = """\
 A route with a `subject` publishes its events there, on core NATS: what nobody hears is gone, unless a stream of yours is
 laid over it."""
@@ -173,7 +174,7 @@ def _event(name: str, example: Any) -> Node:
     headers = {
         "Content-Type": CONTENT_TYPE,
         KEY: "The last word of the record's snapshot subject.",
-        "Nats-TTL": "How long the event is kept: `bus.keep_events`.",
+        "Nats-TTL": "How long the event is kept, in seconds: `bus.keep_events`.",
     }
     return {
         "name": name,
@@ -181,7 +182,7 @@ def _event(name: str, example: Any) -> Node:
         "headers": _headers(headers, required=list(headers)),
         "payload": {"$ref": SCHEMA.format(name=name)},
         **_shown(
-            name, {"Content-Type": CONTENT_TYPE, KEY: example and example["subject"], "Nats-TTL": "2592000s"}, example
+            name, {"Content-Type": CONTENT_TYPE, KEY: example and example["subject"], "Nats-TTL": "2592000"}, example
         ),
     }
 

@@ -146,12 +146,30 @@ def _dispatch_configured(options: argparse.Namespace) -> int:
             from agent.commands import explain
 
             return explain.main(settings, options.id)
-        case "resume":
-            from agent.commands import routes
+        case "audit":
+            from agent.commands import audit
 
-            return routes.resume(settings, options.route)
+            return audit.main(settings, options.since)
+        case "pause" | "resume" | "rebaseline" | "rewind" | "interval":
+            return _dispatch_signal(settings, options)
         case _:
             return _dispatch_of_account(settings, options)
+
+
+def _dispatch_signal(settings: "Settings", options: argparse.Namespace) -> int:
+    from agent.commands import signals
+
+    match options.command:
+        case "pause":
+            return signals.pause(settings, options.account, options.span)
+        case "resume":
+            return signals.resume(settings, options.name, options.kind)
+        case "rebaseline":
+            return signals.rebaseline(settings, options.account, options.resource, events=options.events)
+        case "rewind":
+            return signals.rewind(settings, options.account, options.resource, options.to)
+        case _:
+            return signals.interval(settings, options.account, options.resource, options.every)
 
 
 def _dispatch_of_account(settings: "Settings", options: argparse.Namespace) -> int:
@@ -165,6 +183,8 @@ def _dispatch_of_account(settings: "Settings", options: argparse.Namespace) -> i
 
             if options.forget:
                 return authorize.forget(settings, options.account)
+            if options.subscribe:
+                return authorize.subscribe(settings, options.account, options.subscribe)
             how = authorize.How(redirect=options.redirect, listen=options.listen, code=options.code)
             return authorize.main(settings, options.account, how)
         case "snapshot":

@@ -22,6 +22,7 @@ from schemas.settings import Duration
 
 _NAME = re.compile(r"[a-z0-9-]{1,63}")
 _SHORTEST = timedelta(seconds=1)
+_GUESSABLE = 16  # characters: what is shorter could be guessed
 _FILES = ("bus.credentials", "bus.tls.ca", "bus.tls.cert", "bus.tls.key")
 
 Seen = Mapping[str, Any]
@@ -33,6 +34,7 @@ def check(seen: Seen, faults: Faults, connectors: Sequence[type[Connector]]) -> 
     if "accounts" in seen and not accounts:
         faults.add("accounts", "needs at least one account")
     _check_bus(seen, faults)
+    _check_length(seen, faults, "http.admin_token")
     _check_names(seen, faults, accounts)
     _check_names(seen, faults, routes)
     configured = {seen[f"{path}.vendor"] for path in accounts if f"{path}.vendor" in seen}
@@ -68,6 +70,15 @@ def _check_bus(seen: Seen, faults: Faults) -> None:
         faults.add("bus.nkey", "must be a seed, which begins with SU: for one in a file write ${file:/path}")
 
 
+def _check_length(seen: Seen, faults: Faults, path: str) -> None:
+    """Of what anybody may try as often as he likes."""
+    secret = seen.get(path)
+    if secret is not None and len(secret.reveal()) < _GUESSABLE:
+        faults.add(
+            path, f"could be guessed: needs at least {_GUESSABLE} characters, such as `openssl rand -hex 24` makes"
+        )
+
+
 def _check_names(seen: Seen, faults: Faults, items: Sequence[str]) -> None:
     first: dict[str, str] = {}
     for path in items:
@@ -94,6 +105,7 @@ def _check_account(seen: Seen, faults: Faults, path: str, vendor: type[Connector
         name = seen.get(f"{path}.name", "ACCOUNT")
         ways = f"set it, or set {VARIABLE} and run `vendorwire authorize {name}`, which stores one"
         faults.add(f"{path}.refresh_token", f"is missing: {ways}")
+    _check_length(seen, faults, f"{path}.hint_secret")
     reconcile: Duration | None = seen.get(f"{path}.reconcile")
     if reconcile is not None and reconcile < _SHORTEST:
         faults.add(f"{path}.reconcile", "must be at least 1s")

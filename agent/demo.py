@@ -6,6 +6,7 @@ All of it lives in this process, its children and one temporary folder; Ctrl-C e
 import io
 import logging
 import random
+import secrets
 import shutil
 import signal
 import sys
@@ -37,6 +38,7 @@ from schemas.changes import Scope
 from schemas.facts import Fact, Polled, Scheduled
 
 SEED = 12
+TOKEN = secrets.token_urlsafe(12)  # of the console, another one each time
 PACE = (0.7, 2.0)  # seconds between two changes at the fake vendors
 REDRAW = 0.2  # seconds
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # the last: the terminal's window was closed
@@ -76,7 +78,7 @@ async def _run(view: "View", seconds: float | None) -> None:
                 accounts.append(_account(vendor, fake, url))
             config = Path(folder) / "vendorwire.yaml"
             data = Path(folder) / "data"
-            text = _CONFIG.format(data=data, accounts="".join(accounts), receiver=hooks, secret=secret)
+            text = _CONFIG.format(data=data, accounts="".join(accounts), receiver=hooks, secret=secret, token=TOKEN)
             config.write_text(text, encoding="utf-8")
             await _Demo(config, data, acts(fakes, random.Random()), receiver, view, random.Random()).run(
                 signals, seconds
@@ -168,7 +170,7 @@ class _Demo:
     def _notes(self) -> Sequence[str]:
         return (
             f"receiver {self._receiver}",
-            f"metrics  http://{self._app.address}/metrics    Ctrl-C ends    in a second terminal:",
+            f"console  http://{self._app.address}/  (to act: {TOKEN})   Ctrl-C ends   in a second terminal:",
             f"{_command()} --config {self._config} watch",
         )
 
@@ -327,6 +329,7 @@ bus:
   data: {data}
 http:
   listen: 127.0.0.1:0
+  admin_token: {token}
 grace: 2s
 accounts:
 {accounts}

@@ -1,11 +1,11 @@
-"""What the agent serves: /livez, /readyz, /metrics, and a page that lists them.
+"""What the agent serves by itself: /livez, /readyz and /metrics. Others add their pages: the console, and what vendors call.
 
 Liveness asks only whether the process makes progress: a vendor or a bus that is down never restarts it. Readiness asks for
 the bus, and answers in time whatever the bus does.
 """
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -20,28 +20,19 @@ CLOSE_WITHIN = 0.5  # seconds for answers under way when the agent stops; aiohtt
 LARGEST_BODY = 64 * 1024  # bytes
 IDLE = 75.0  # seconds a connection is kept without a request
 
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>Vendorwire</title>
-<h1>Vendorwire</h1>
-<ul>
-<li><a href="/livez">/livez</a> the process makes progress</li>
-<li><a href="/readyz">/readyz</a> the configuration is in force and the bus answers</li>
-<li><a href="/metrics">/metrics</a> for Prometheus</li>
-</ul>
-</html>
-"""
 HEADERS = {
     "Server": "vendorwire",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'",
-    "Cache-Control": "no-store",
 }
+UNLESS_SAID = {"Content-Security-Policy": "default-src 'none'", "Cache-Control": "no-store"}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Live = Callable[[], list[str]]
 Ready = Callable[[], Awaitable[list[str]]]
+Pages = Callable[[web.Application], None]
+"""Adds routes of its own to what is served."""
 
 
 class ListenError(OSError):
@@ -52,14 +43,16 @@ class ListenError(OSError):
 
 
 @asynccontextmanager
-async def serve(listen: str, *, metrics: Metrics, live: Live, ready: Ready) -> AsyncIterator[str]:
+async def serve(
+    listen: str, *, metrics: Metrics, live: Live, ready: Ready, pages: Sequence[Pages] = ()
+) -> AsyncIterator[str]:
     """Serve on `host:port` (`[host]:port` for IPv6, port 0 for any free one) and give the address bound.
 
-    `live` and `ready` give the reasons against, none when all is well. Raises ListenError.
+    `live` and `ready` give the reasons against, none when all is well; `pages` are served beside. Raises ListenError.
     """
     host, port = _address(listen)
     runner = web.AppRunner(
-        _application(metrics, live, ready),
+        _application(metrics, live, ready, pages),
         access_log=None,
         handler_cancellation=True,  # a prober that hung up leaves no bus round trip behind
         keepalive_timeout=IDLE,
@@ -92,7 +85,7 @@ def _reason(error: OSError) -> str:
     return os.strerror(number).lower() if number > 0 else str(error.strerror or error).lower()
 
 
-def _application(metrics: Metrics, live: Live, ready: Ready) -> web.Application:
+def _application(metrics: Metrics, live: Live, ready: Ready, pages: Sequence[Pages]) -> web.Application:
     async def livez(_: web.Request) -> web.Response:
         return _probe("live", live())
 
@@ -107,14 +100,11 @@ def _application(metrics: Metrics, live: Live, ready: Ready) -> web.Application:
         body, kind = await anyio.to_thread.run_sync(metrics.render, ", ".join(request.headers.getall("Accept", [])))
         return web.Response(body=body, headers={"Content-Type": kind})
 
-    async def page(_: web.Request) -> web.Response:
-        return web.Response(text=PAGE, content_type="text/html")
-
     application = web.Application(middlewares=[_refuse_in_json], client_max_size=LARGEST_BODY)
     application.on_response_prepare.append(_add_headers)
-    application.add_routes(
-        [web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", scrape), web.get("/", page)]
-    )
+    application.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", scrape)])
+    for add_to in pages:
+        add_to(application)
     return application
 
 
@@ -142,3 +132,5 @@ async def _refuse_in_json(request: web.Request, handler: Handler) -> web.StreamR
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
     response.headers.update(HEADERS)
+    for name, value in UNLESS_SAID.items():
+        response.headers.setdefault(name, value)

@@ -60,6 +60,12 @@ class Known:
         self.newest.begin()
         self._before, self._sheets = self._sheets, {}
 
+    def forget(self) -> None:
+        """What comes is to be decoded, whatever its bytes."""
+        self._recognising = Recognising(Index())
+        self._sheets = {}
+        self.cursors.clear()
+
     def knows(self, fingerprint: bytes) -> bool:
         """See `connectors.listing.Memory`."""
         if fingerprint in self._before:

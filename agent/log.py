@@ -13,16 +13,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from math import isfinite
-from typing import TextIO
+from typing import TextIO, assert_never
 from urllib.parse import quote, quote_plus
 
 from schemas.changes import Scope
 from schemas.facts import (
+    AccountPaused,
     BusState,
     Delivered,
     DeliveryOutcome,
     Fact,
     Fresh,
+    Hinted,
     Polled,
     PollOutcome,
     Published,
@@ -31,6 +33,7 @@ from schemas.facts import (
     RouteState,
     RouteTurned,
     Scheduled,
+    SignedIn,
     StorageState,
     StreamRemade,
     StreamState,
@@ -210,17 +213,25 @@ class FactLog:
                 self._quarantined(fact)
             case TokenState():
                 self._token(fact)
-            case Delivered():
-                self._delivered(fact)
-            case RouteTurned():
-                self._turned(fact)
-            case RouteState():
-                self._route(fact)
+            case Delivered() | RouteTurned() | RouteState():
+                self._of_route(fact)
             case BusState():
                 self._bus(fact)
             case StreamRemade(name=name):
                 self._log.warning("a stream was gone: it is made anew, empty", extra={"stream": name})
-            case Scheduled() | Fresh() | Published() | VendorAnswered() | StreamState() | StorageState() | Replanned():
+            case AccountPaused():
+                self._paused(fact)
+            case (
+                Hinted()
+                | SignedIn()
+                | Scheduled()
+                | Fresh()
+                | Published()
+                | VendorAnswered()
+                | StreamState()
+                | StorageState()
+                | Replanned()
+            ):
                 return  # metrics tell these
             case _:
                 raise TypeError(f"no log line is made of {type(fact).__name__}")
@@ -258,6 +269,25 @@ class FactLog:
         elif not fact.healthy and account not in self._refused:
             self._refused.add(account)
             self._log.warning("credentials do not work", extra=where | {"renewal": fact.renewal})
+
+    def _paused(self, fact: AccountPaused) -> None:
+        told: dict[str, object] = {"vendor": fact.vendor, "account": fact.account}
+        if fact.paused:
+            until = {"until": fact.until.isoformat()} if fact.until else {}
+            self._log.warning("an account is paused: it is not polled", extra={**told, "by": fact.by, **until})
+        else:
+            self._log.info("an account that was paused is polled again", extra=told)
+
+    def _of_route(self, fact: Delivered | RouteTurned | RouteState) -> None:
+        match fact:
+            case Delivered():
+                self._delivered(fact)
+            case RouteTurned():
+                self._turned(fact)
+            case RouteState():
+                self._route(fact)
+            case _:
+                assert_never(fact)
 
     def _delivered(self, fact: Delivered) -> None:
         """A route fails while an event of it is being retried: one poisonous event among good ones is one line."""

@@ -8,7 +8,9 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from schemas.changes import ACCOUNT_CHANGES, CATALOGUE, Scope
 from schemas.facts import (
+    AccountPaused,
     Fresh,
+    Hinted,
     Polled,
     PollOutcome,
     Published,
@@ -27,7 +29,7 @@ POLL_SECONDS = (0.1, 0.5, 1, 5, 15, 60, 300)
 AGE_SECONDS = (1, 5, 15, 30, 60, 120, 300, 900, 3600, 21600, 86400)
 
 ScopeFact = Polled | Scheduled | Fresh | Published | Quarantined | Replanned
-AccountFact = VendorAnswered | TokenState
+AccountFact = VendorAnswered | TokenState | AccountPaused | Hinted
 M = TypeVar("M", bound=MetricWrapperBase)
 
 
@@ -171,9 +173,12 @@ class Accounts:
         self._remaining = gauge("vendor_budget_remaining", "Requests left in the budget.")
         self._expires = gauge("token_expires_timestamp_seconds", "When the token expires; absent where it does not.")
         self._healthy = gauge("token_healthy", "1 while the vendor accepts the credentials.")
+        self._paused = gauge("account_paused", "1 while somebody has paused the account.")
+        self._hints = counter("hints_total", "Calls of the vendor's webhooks by what became of them.", "outcome")
 
     def declare(self, *account: str) -> None:
         self._known.add((account[0], account[1]))
+        self._paused.labels(*account).set(0)
         for status in STATUSES:
             self._requests.labels(*account, status)
         for outcome in RENEWALS:
@@ -181,9 +186,13 @@ class Accounts:
 
     def observe(self, fact: AccountFact) -> None:
         account = (fact.vendor, fact.account)
-        if account not in self._known:
+        if account not in self._known and fact.account:
             return
         match fact:
+            case AccountPaused(paused=paused):
+                self._paused.labels(*account).set(paused)
+            case Hinted(outcome=outcome, hints=hints):
+                self._series.of(self._hints, *account, outcome.value).inc(hints)
             case VendorAnswered(status=status, remaining=remaining):
                 self._series.of(self._requests, *account, status if _is_http_status(status) else "error").inc()
                 if remaining is not None:
@@ -206,7 +215,8 @@ class Accounts:
     def forget(self, *account: str) -> None:
         self._series.forget()
         self._known.discard((account[0], account[1]))
-        for metric in (self._requests, self._renewals, self._remaining, self._expires, self._healthy):
+        own = (self._requests, self._renewals, self._remaining, self._expires, self._healthy, self._paused, self._hints)
+        for metric in own:
             metric.remove_by_labels(dict(zip(ACCOUNT, account, strict=True)))
 
 

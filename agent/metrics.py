@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import (
     CollectorRegistry,
+    Counter,
     GCCollector,
     Info,
     PlatformCollector,
@@ -24,10 +25,12 @@ from agent.meters import Accounts, Scopes
 from events.jetstream.streams import ROLES
 from schemas.changes import Scope
 from schemas.facts import (
+    AccountPaused,
     BusState,
     Delivered,
     Fact,
     Fresh,
+    Hinted,
     Polled,
     Published,
     Quarantined,
@@ -35,6 +38,8 @@ from schemas.facts import (
     RouteState,
     RouteTurned,
     Scheduled,
+    SignedIn,
+    SignInOutcome,
     StorageState,
     StreamRemade,
     StreamState,
@@ -54,6 +59,10 @@ class Metrics:
         self._accounts = Accounts(self._registry)
         self._routes = Routes(self._registry)
         self._bus = BusMeter(self._registry, ROLES)
+        about = "Admin tokens given to the console by what became of them."
+        self._sign_ins = Counter("vendorwire_console_sign_ins_total", about, ["outcome"], registry=self._registry)
+        for outcome in SignInOutcome:
+            self._sign_ins.labels(outcome.value)
         Info("vendorwire_build", "The running version.", registry=self._registry).info({"version": version})
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -74,10 +83,12 @@ class Metrics:
                 self._routes.observe(fact)
             case Polled() | Scheduled() | Fresh() | Published() | Quarantined() | Replanned():
                 self._scopes.observe(fact)
-            case VendorAnswered() | TokenState():
+            case VendorAnswered() | TokenState() | AccountPaused() | Hinted():
                 self._accounts.observe(fact)
             case BusState() | StreamState() | StreamRemade() | StorageState():
                 self._bus.observe(fact)
+            case SignedIn(outcome=outcome):
+                self._sign_ins.labels(outcome.value).inc()
             case _:
                 raise TypeError(f"no metric is made of {type(fact).__name__}")
 

@@ -11,6 +11,7 @@ import anyio
 
 from agent.health import Health
 from agent.leases import LeaseLost, Leases
+from agent.obeying import Obeyed
 from agent.outcomes import Ended
 from agent.poller import Poller
 from agent.pulse import EndedByItself, Pulse
@@ -20,6 +21,7 @@ from events.jetstream.connection import Bus
 from events.jetstream.errors import ApiError, BusError, BusRefused, BusUnavailable
 from events.jetstream.pull import ConsumerGone
 from events.jetstream.schedule import LEASE, Due, Schedule, Tick
+from events.jetstream.signals import Pause
 from events.ledger import LedgerRefused, LedgerUnavailable
 from schemas.changes import Scope
 from schemas.facts import Fact, Polled, PollOutcome, Replanned
@@ -69,6 +71,7 @@ class Polling:
         pulse: Pulse,
         tell: Callable[[Fact], None],
         rng: random.Random,
+        obeyed: Obeyed,
     ) -> None:
         self._bus = bus
         self._schedule = schedule
@@ -82,6 +85,7 @@ class Polling:
         self._pulse = pulse
         self._tell = tell
         self._rng = rng
+        self._obeyed = obeyed
         self._leases = Leases(bus, schedule)
         self._planned: dict[Scope, datetime] = {}  # for when, as far as this agent knows
         self._had_plans: set[Scope] = set()  # a resource that was planned and is not any more has lost its plan
@@ -99,6 +103,7 @@ class Polling:
     async def run(self) -> None:
         """Poll whatever falls due, until stopped. Polls outlive a lost bus: they are made once more on its return."""
         self._pulse.expect("polling", within=60)
+        self._obeyed.on_interval = self._plan_anew
         async with anyio.create_task_group() as polls:
             polls.start_soon(self._leases.keep)
             polls.start_soon(self._revive)
@@ -106,7 +111,8 @@ class Polling:
                 self._pulse.beat("polling")
                 with anyio.move_on_after(PAUSE):
                     await self._bus.ready()
-                if not self._bus.connected:
+                    await self._obeyed.known.wait()
+                if not (self._bus.connected and self._obeyed.known.is_set()):
                     continue
                 try:
                     with anyio.CancelScope() as self._taking:
@@ -174,8 +180,8 @@ class Polling:
         """Every configured resource has a schedule or a tick; with `forget`, nothing else has."""
         known = await self._schedule.known()
         now = self._schedule.now()
-        for scope, (entry, resource) in self._watched.items():
-            interval = entry.connector.interval(resource)
+        for scope in self._watched:
+            interval = self._interval(scope)
             subjects = known.get(scope, set())
             if not subjects:
                 spread = min(interval.total_seconds(), max(2.0, 0.05 * len(self._watched)))
@@ -205,6 +211,18 @@ class Polling:
         elif await self._schedule.straighten(scope, now, earliest, latest):
             log.warning("a poll that did not fall due is planned anew", extra={"scope": str(scope)})
             self._tell(Replanned(scope=scope))
+
+    async def _plan_anew(self, scope: Scope) -> None:
+        """Its interval is another now: it is to be polled within that. A poll that is under way heeds it when it ends."""
+        if scope in self._watched:
+            now, every = self._schedule.now(), self._interval(scope)
+            self._planned.pop(scope, None)
+            await self._schedule.straighten(scope, now + every, now - OVERDUE, now + every)
+
+    def _interval(self, scope: Scope) -> timedelta:
+        """How often a resource is polled: as set by hand, else as configured."""
+        entry, resource = self._watched[scope]
+        return self._obeyed.interval(scope) or entry.connector.interval(resource)
 
     async def _take(self, start: Callable[..., object]) -> None:
         await self._schedule.ensure()
@@ -299,20 +317,34 @@ class Polling:
             return  # another tick has taken this one's place
         failpoints.reached("poll.begun", tick.scope.vendor)
         entry, resource = self._watched[tick.scope]
+        if (pause := await self._obeyed.paused(entry.connector.name)) is not None:
+            await self._leave_out(tick, pause)
+            return
         with self._leases.working(tick):
             ended = await self._guarded(entry, resource)
             failpoints.reached("poll.ended", tick.scope.vendor)
             failures = 0 if ended.outcome.succeeded else tick.due.failures + 1
             well = await self._noted(tick, ended, failures)
-        wait = self._wait(ended, entry.connector.interval(resource).total_seconds(), failures)
+        interval = self._interval(tick.scope)
+        wait = self._wait(ended, interval.total_seconds(), failures)
         at = max(started + timedelta(seconds=wait), self._schedule.now())
         failpoints.reached("poll.noted", tick.scope.vendor)
-        await self._schedule.finish(tick, at, Due(failures=failures, well=well))
+        throttled = ended.outcome is PollOutcome.THROTTLED
+        await self._schedule.finish(tick, at, Due(failures=failures, well=well, throttled=throttled))
         failpoints.reached("poll.acked", tick.scope.vendor)
         self._planned[tick.scope] = at
         self._refused.discard(tick.scope)
         self._troubles.pop(tick.scope, None)
         self._troubles.pop("ticks", None)
+        if interval != self._interval(tick.scope):
+            await self._plan_anew(tick.scope)
+
+    async def _leave_out(self, tick: Tick, pause: Pause) -> None:
+        """No poll of a paused account. Its ticks go on: the one after the pause finds all as it was."""
+        at = self._schedule.now() + self._interval(tick.scope)
+        at = min(at, pause.until) if pause.until else at
+        await self._schedule.finish(tick, at, tick.due)
+        self._planned[tick.scope] = at
 
     async def _guarded(self, entry: Watched, resource: str) -> Ended:
         """How the poll ended."""

@@ -3,6 +3,7 @@ digest needs no look at the stored record; only a real difference fetches it and
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Literal
 
 import anyio.lowlevel
 import msgspec
@@ -101,6 +102,7 @@ class Reading:
         self.changes = 0
         self.last_heard: datetime | None = None  # the newest sign of life of any record
         self.unread: set[str] = set()  # keys of records that cannot be read and of which nothing is stored
+        self.anew: Literal["", "silent", "events"] = ""  # how what is read now is to be taken; see `events.ledger.Part`
         self.blind = False  # an item did not even show its key: what is missing cannot be told
         self._ledger = ledger
         self._known = known
@@ -338,7 +340,7 @@ class Reading:
                 return
             self._known.newest.put(key, changed_at)
         entry = self.state.entries.get(key)
-        if entry is not None and not entry.deleted and entry.digest == digest(item.record):
+        if entry is not None and not (entry.deleted or self.anew) and entry.digest == digest(item.record):
             self._different.pop(key, None)
             self._pending.pop(key, None)
             self._withheld.pop(key, None)
@@ -351,7 +353,7 @@ class Reading:
 
     def _decide(self, item: _Item, stored: Stored | None) -> None:
         if stored is not None and stored.unreadable:
-            self._quarantine(item.key, Unreadable(CANNOT_BE_READ))
+            self._replace(item, stored)
             return
         if item.again and stored is not None and _is_older(item, stored):
             return
@@ -371,15 +373,25 @@ class Reading:
         if rules.sudden and change.verb == rules.sudden:
             self._withheld[item.key] = change
             return
+        if self.anew == "silent" and stored is not None:
+            change = restated(item.key, stored, item.record)
         self._pending[item.key] = change
         if item.fingerprint:
             self._fresh[item.key] = item.fingerprint
+
+    def _replace(self, item: _Item, stored: Stored) -> None:
+        """What is stored cannot be read: it stays, unless a person wants it forgotten."""
+        if self.anew:
+            self._pending[item.key] = restated(item.key, stored, item.record, was_there=True)
+        else:
+            self._quarantine(item.key, Unreadable(CANNOT_BE_READ))
 
     def _unknown(self, item: _Item) -> Unknown:
         pending, baseline = self._pending.get(item.key), item.baseline
         silent = pending is not None and pending.version == 1 and pending.verb is None
         if baseline is None or silent or item.key in baseline.unread:
-            return Unknown(silent=self._rules.first_sync == "baseline", first=True)
+            first_sync = self.anew or self._rules.first_sync
+            return Unknown(silent=first_sync != "events", first=True)
         if baseline.precedes(item):
             return Unknown()
         return Unknown(older=True, changed=item.changed_at is not None and item.changed_at >= baseline.at)

@@ -101,9 +101,9 @@ def event_types(connectors: Sequence[type[Connector]], past: Sequence[Past] = PA
     """The event types of these connectors, each once, sorted by name; former shapes after the present one."""
     found = {EventType("account", change, Account) for change in ACCOUNT_CHANGES}
     for connector in connectors:
-        changes = CATALOGUE[str(connector.__struct_config__.tag)]
+        changes = CATALOGUE.get(str(connector.__struct_config__.tag), {})
         for name, resource in connector.resources.items():
-            found |= {EventType(name, change, resource.record, resource.told) for change in changes[name]}
+            found |= {EventType(name, change, resource.record, resource.told) for change in changes.get(name, ())}
     former = [
         EventType(each.record.resource, change, each.record, each.told, each.until)
         for each in past
@@ -198,6 +198,8 @@ def _changes(record: type[Record], fields: Mapping[str, Schema], template: str) 
 
     def sides(schema: Schema) -> Schema:
         name, shape = side_by_side(schema, template)
+        if not name:
+            return shape
         needed[name] = {"title": name, **shape}
         return {"$ref": template.format(name=name)}
 
@@ -211,7 +213,9 @@ def _changes(record: type[Record], fields: Mapping[str, Schema], template: str) 
             if name not in {"id", *record.volatile, *record.by_entry}  # another id is another record
         },
         "patternProperties": {
-            pattern: sides(fields[name]["additionalProperties"]) for name, pattern in record.by_entry.items()
+            pattern: sides(fields[name]["additionalProperties"])
+            for name, pattern in record.by_entry.items()
+            if "additionalProperties" in fields.get(name, {})
         },
     }
     return {"this": {name: said for name, said in this.items() if said}, **needed}

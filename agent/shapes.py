@@ -31,19 +31,26 @@ def components(kinds: Sequence[type], template: str) -> dict[str, Schema]:
 
 
 def side_by_side(schema: Schema, template: str) -> tuple[str, Schema]:
-    """What a changed value looks like, before and after, and a name for it: `MoneyChange` for amounts of money."""
+    """What a changed value looks like, before and after, and a name for it: `MoneyChange` for amounts of money.
+
+    The name is empty where a word does not say all that is said of the value, as of one that may be of two types.
+    """
     value = {name: said for name, said in schema.items() if not _is_note(name)}
     sides = {"type": "object", "properties": {"before": value, "after": value}}
-    return f"{_kind(value, template)}Change", sides
+    kind = _kind(value, template)
+    return f"{kind}Change" if kind else "", sides
 
 
-def _kind(schema: Schema, template: str) -> str:
-    """One word for what a value is."""
-    if "$ref" in schema:
-        return str(schema["$ref"]).removeprefix(template.format(name=""))
-    if schema["type"] == "array":
-        return f"{_kind(schema['items'], template)}s"
-    return _FORMATS.get(schema.get("format", ""), _KINDS[schema["type"]])
+def _kind(value: Schema, template: str) -> str:
+    """One word for what a value is; none where one is not enough."""
+    if value.keys() == {"$ref"}:
+        return str(value["$ref"]).removeprefix(template.format(name=""))
+    if value.keys() == {"type", "items"}:
+        inner = _kind(value["items"], template)
+        return f"{inner}s" if inner else ""
+    if value.keys() == {"type", "format"}:
+        return _FORMATS.get(value["format"], "")
+    return _KINDS.get(value["type"], "") if value.keys() == {"type"} else ""
 
 
 def _is_note(keyword: str) -> bool:
@@ -86,6 +93,8 @@ def _precise(schema: Any) -> Any:
     if len(present) == 1:
         beside = {name: said for name, said in schema.items() if name not in {"anyOf", "default"}}
         return _precise({**present[0], **beside})
+    if present:
+        schema = {**schema, "anyOf": present}
     if schema.get("default", ...) is None:
         schema = {name: said for name, said in schema.items() if name != "default"}
     if schema.get("format") == "decimal":

@@ -27,7 +27,7 @@ bus:
 
 http:
   listen: "127.0.0.1:8787"   # /livez /readyz /metrics
-  # admin_token: "${VENDORWIRE_ADMIN_TOKEN}"   # asked for by whatever changes something
+  # admin_token: "${VENDORWIRE_ADMIN_TOKEN}"   # for the console: to act, and to look from elsewhere
 
 grace: 6s                # how long a shutdown may take; keep it shorter than the pod's termination grace
 
@@ -53,6 +53,9 @@ accounts:
     # redirect_uri: https://localhost/vendorwire   # registered with Octorate: where the browser ends with the code
     # consent_url: https://admin.octorate.com/octobook/identity/oauth.xhtml
     # grant_type: code             # of the code's exchange; some send authorization_code
+    # hint_secret: "${OCTORATE_HINT}"   # lets Octorate's webhooks have bookings read at once; see docs/connectors.md
+    # hint_events: [RESERVATION_CREATED, RESERVATION_CHANGE]   # what `vendorwire authorize --subscribe` subscribes
+    # subscription_path: /rest/v1/subscription
     # base_url: https://api.octorate.com/connect
     # consent_url, redirect_uri, grant_type: how `vendorwire authorize` asks; see docs/operations.md
 #

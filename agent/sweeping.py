@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Literal
 
 import msgspec
 
@@ -38,6 +39,7 @@ class Sweep:
         self._now = task.now
         self._failures = task.failures
         self._parts: dict[str, Part] = {}
+        self._anew: dict[str, Literal["", "silent", "events"]] = {}  # part → how it is to be taken
         self._swept: list[Query] = []
         self._looked_up = 0
         self._unasked: set[str] = set()  # missing, and not asked for by id
@@ -45,8 +47,11 @@ class Sweep:
 
     async def run(self) -> Ended:
         state = await self._task.ledger.load(self._task.scope)
-        reading = self._reading(state)
         self._parts = dict(state.head.parts)
+        self._anew = {name: part.anew for name, part in self._parts.items()}
+        if any(self._anew.values()):
+            self._known.forget()
+        reading = self._reading(state)
         try:
             parts, self._parts = await self._task.parts(self._parts)
             for part in parts:
@@ -89,6 +94,7 @@ class Sweep:
         since = known.cursor or known.swept_at  # where nothing was there yet, what has come since
         query = Query(resource=self._name, part=part, since=since, whole=self._is_whole(known), now=self._now)
         listed, records, unreadable = len(reading.seen), reading.records, reading.unreadable
+        reading.anew = known.anew
         try:
             async for page in self._connector.read(self._api, query):
                 await reading.page(page, part, self._baseline(query, known))
@@ -196,6 +202,7 @@ class Sweep:
         self._looked_up += len(asked)
         self._unasked |= {record.id for record in records} - {record.id for record in asked}
         if asked:
+            reading.anew = self._anew.get(query.part, "")
             async for page in self._connector.look_up(self._task.api, query, asked):
                 await reading.page(page, None, self._baseline(query, self._parts[query.part]))
             await reading.settle()

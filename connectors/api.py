@@ -154,6 +154,11 @@ class Api:
         reply = await self._ask(lambda: self._post(path, json, form))
         return decode(reply.content, decoder, told(reply.request))
 
+    async def put(self, path: str, decoder: msgspec.json.Decoder[T], params: Sequence[tuple[str, str]]) -> T:
+        """PUT what the query says, and decode the reply. Raises VendorError."""
+        reply = await self._ask(lambda: httpx.Request("PUT", self._url(path, params)))
+        return decode(reply.content, decoder, told(reply.request))
+
     async def remember(self, key: str, ask: Callable[[], Awaitable[T]]) -> T:
         """What `ask` answered in the last ten minutes, else what it answers now."""
         now = self._clock()

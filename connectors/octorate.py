@@ -51,13 +51,15 @@ MOST_PAGES = 250  # of one question: 50,000 bookings of one accommodation
 _listing = msgspec.json.Decoder(wire.Listing | list[msgspec.Raw])
 _place = msgspec.json.Decoder(wire.Place)
 _token = msgspec.json.Decoder(wire.Token)
+_subscription = msgspec.json.Decoder(wire.Subscription)
 _refusal = msgspec.json.Decoder(wire.Refusal)
 
 
 class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
     """An Octorate account. `accommodations`: the ids to read; left out, all that the token may see.
 
-    `refresh_token` may be left out where `vendorwire authorize` stores one.
+    `refresh_token` may be left out where `vendorwire authorize` stores one. `hint_secret`: the last part of the address that
+    Octorate's webhooks may call to have bookings read at once.
     """
 
     resources: ClassVar[Mapping[str, Resource]] = MappingProxyType(
@@ -73,6 +75,7 @@ class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
     )
     looks_up: ClassVar[frozenset[str]] = frozenset({"booking"})
     looks_up_at_once: ClassVar[int] = 50  # ids in one query string
+    hinted: ClassVar[tuple[str, ...]] = ("booking",)
     signs_in_anew: ClassVar[bool] = False  # it would use the configured refresh token, which may be spent
     default_budget: ClassVar[Budget] = Budget(requests=100, per=Duration(minutes=5))  # about, per accommodation
     quota_floor: ClassVar[int] = 10  # the quota is shared with the vendor's other integrations: leave them some
@@ -82,6 +85,7 @@ class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
     refresh_token: Secret | None = None
     base_url: str = "https://api.octorate.com/connect"
     accommodations: tuple[str, ...] = ()
+    hint_secret: Secret | None = None
     # Assumed, not documented:
     window_past: Duration = Duration(days=30)  # how far a whole read looks back and ahead
     window_ahead: Duration = Duration(days=540)
@@ -91,6 +95,11 @@ class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
         "https://localhost/vendorwire"  # one that is registered with Octorate; nothing need answer there
     )
     grant_type: str = "code"  # of the exchange; some clients send authorization_code
+    subscription_path: str = "/rest/v1/subscription"
+    hint_events: tuple[str, ...] = (  # what to subscribe; one subscription of each is allowed
+        *("RESERVATION_CREATED", "RESERVATION_CHANGE"),
+        *("RESERVATION_CANCELLED", "RESERVATION_CONFIRMED"),
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -132,6 +141,29 @@ class Octorate(Connector, frozen=True, kw_only=True, tag="octorate"):
     def exchange(self, code: str, redirect_uri: str) -> SignIn:
         """The tokens for a code, which is good for about a minute."""
         return (yield from self._ask("token", None, code=code, redirect_uri=redirect_uri, grant_type=self.grant_type))
+
+    async def subscribe(self, api: Api, address: str, secret: str) -> Sequence[str]:
+        """One subscription of each event; one that calls this address with an earlier secret is moved."""
+        path, url = self.subscription_path.rstrip("/"), address + quote(secret, safe="")
+        listed = [
+            decode(raw, _subscription, "a subscription")
+            for raw in _items(await api.get(f"{path}/list", _listing, absent=[]))
+        ]
+        there = {each.type: each for each in listed if each.type in self.hint_events}
+        foreign = sorted(kind for kind, each in there.items() if not each.endpoint.startswith(address))
+        if foreign:
+            raise Misconfigured(
+                f"Octorate calls another address for {', '.join(foreign)}: end that subscription there first"
+            )
+        made = []
+        for kind in self.hint_events:
+            if kind not in there:
+                await api.post(f"{path}/{kind}", _subscription, form={"url": url})
+                made.append(kind)
+            elif there[kind].endpoint != url:
+                await api.put(f"{path}/{quote(str(there[kind].id), safe='')}", _subscription, [("url", url)])
+                made.append(kind)
+        return made
 
     def _ask(self, what: str, refresh: str | None, **fields: str) -> SignIn:
         """Tokens; where none comes to renew them with, `refresh` stays good."""

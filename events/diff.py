@@ -97,9 +97,13 @@ def decide(key: str, stored: Stored | None, after: Record, verbs: Sequence[str],
     return Change(key=key, version=stored.version + 1, verb=verb, before=before, after=after, fields=told)
 
 
-def restated(key: str, stored: Stored, after: Record) -> Change:
-    """The same record as this release keeps it. Nobody is told, so its version stays: subscribers may count them."""
-    return Change(key=key, version=stored.version, verb=None, before=stored.record, after=after)
+def restated(key: str, stored: Stored, after: Record, *, was_there: bool = False) -> Change:
+    """The record as it is kept from now on. Nobody is told, so its version stays: subscribers may count them.
+
+    `was_there`: also where what is stored cannot be read.
+    """
+    before = after if was_there and stored.record is None else stored.record
+    return Change(key=key, version=stored.version, verb=None, before=before, after=after)
 
 
 def deleted(key: str, stored: Stored) -> Change | None:

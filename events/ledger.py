@@ -6,7 +6,7 @@ suite of tests runs over both.
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -37,6 +37,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `began`: when the first complete sweep was made: the baseline. `cursor`: the newest vendor time seen. `swept_at`: the last
     complete sweep; None until the first. `missing`: keys that the last complete sweep did not list. `held`: how many deletes
     a person must approve, because that was too many. `unread`: keys that the baseline listed and that could not be read then.
+    `anew`: a person wants it read as for the first time, what differs being told (`events`) or not (`silent`).
     """
 
     began: datetime | None = None
@@ -45,6 +46,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     missing: tuple[str, ...] = ()
     held: int = 0
     unread: tuple[str, ...] = ()
+    anew: Literal["", "silent", "events"] = ""
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

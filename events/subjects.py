@@ -57,6 +57,19 @@ class Names(msgspec.Struct, frozen=True):
         return self._stream("_ATTEMPTS")
 
     @property
+    def audit(self) -> str:
+        return self._stream("_AUDIT")
+
+    @property
+    def audited(self) -> str:
+        """The subject of what people did."""
+        return f"{self.prefix}.audit"
+
+    @property
+    def history(self) -> str:
+        return self._stream("_HISTORY")
+
+    @property
     def lanes_bucket(self) -> str:
         return f"{self.prefix}_lanes"
 
@@ -66,6 +79,19 @@ class Names(msgspec.Struct, frozen=True):
 
     def standing(self, route: str) -> str:
         return f"$KV.{self.routes_bucket}.{route}"
+
+    @property
+    def signals_bucket(self) -> str:
+        return f"{self.prefix}_signals"
+
+    def pause(self, account: str) -> str:
+        return f"$KV.{self.signals_bucket}.pause.{account}"
+
+    def interval(self, scope: Scope) -> str:
+        return f"$KV.{self.signals_bucket}.interval.{scope.vendor}.{scope.account}.{scope.resource}"
+
+    def hint_claim(self, account: str) -> str:
+        return f"$KV.{self.signals_bucket}.hint.{account}"
 
     @property
     def tokens_bucket(self) -> str:
@@ -113,6 +139,10 @@ class Names(msgspec.Struct, frozen=True):
         """One of 4096 subjects a route; the beginning of an id leads to the same one as the whole. `*`: of all routes."""
         beginning = event_id[:BEGINNING].encode("utf-8", "surrogatepass")
         return f"{self.prefix}.attempt.{route}.{zlib.crc32(beginning) & 0xFFF:03x}"
+
+    def noted(self, kind: str, *words: str) -> str:
+        """A subject of the history: what is noted of a minute, a poll, a record or an agent."""
+        return ".".join((self.prefix, "history", kind, *words))
 
     def scope_of(self, subject: str) -> Scope:
         """The scope in a schedule, poll, snapshot or event subject. What a stranger wrote there is a scope of no vendor."""

@@ -85,7 +85,7 @@ class TokenStore(Protocol):
         ...
 
     def follow(self) -> AsyncGenerator[tuple[str, Held] | None, None]:
-        """Each account's entry, then each new one, with its account. None now and then while nothing comes."""
+        """Each account's entry, then each new one, with its account. None where no more is there, and while nothing comes."""
         ...
 
 

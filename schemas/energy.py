@@ -35,6 +35,9 @@ class Device(Record, frozen=True, kw_only=True):
     resource: ClassVar[str] = "device"
     volatile: ClassVar[frozenset[str]] = frozenset({"last_seen_at", "since"})
     by_entry: ClassVar[dict[str, str]] = {"controls": r"^controls\."}
+    personal: ClassVar[frozenset[str]] = frozenset(
+        {"name", "customer_reference", "ip_address", "latitude", "longitude"}
+    )
 
     status: Annotated[DeviceStatus, says("Whether it is heard. No vendor says so: it is found from its silence.")]
     distributor_id: Annotated[str, says("Whose device it is, by the distributor's id.")]
@@ -72,6 +75,10 @@ class Customer(Record, frozen=True, kw_only=True):
     """The customer of a distributor. Birth dates are never part of it."""
 
     resource: ClassVar[str] = "customer"
+    personal: ClassVar[frozenset[str]] = frozenset(
+        {"given_name", "family_name", "user_name", "account_number", "email"}
+        | {"mobile", "phone", "work_contact", "location"}
+    )
 
     given_name: Annotated[str | None, says("First name.")] = None
     family_name: Annotated[str | None, says("Last name.")] = None

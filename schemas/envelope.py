@@ -34,8 +34,8 @@ class CloudEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dataschema: Annotated[
         str, says("What `data` looks like. The number at its end grows when an old reader could be misled.")
     ]
-    vendor: Annotated[str, says("As in the configuration.")]
-    account: Annotated[str, says("As in the configuration.")]
+    vendor: Annotated[str, says("Whose account it is, such as octorate.")]
+    account: Annotated[str, says("The account's name, as its operator configured it.")]
     version: Annotated[
         int, says("Counts a record's states: the higher one is the newer one. Not every number is told.")
     ]

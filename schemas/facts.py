@@ -94,6 +94,47 @@ class TokenState(Fact, frozen=True, kw_only=True):
     renewal: str = ""  # renewed, refused, failed; empty when only the state is told
 
 
+class AccountPaused(Fact, frozen=True, kw_only=True):
+    """Somebody has paused an account, or it is polled again. `until`: when that ends by itself; None where it does not."""
+
+    vendor: str
+    account: str
+    paused: bool
+    by: str = ""
+    until: datetime | None = None
+
+
+class HintOutcome(StrEnum):
+    """What became of a vendor's hint that something changed."""
+
+    ACCEPTED = "accepted"
+    ABSORBED = "absorbed"
+    REFUSED = "refused"
+
+
+class Hinted(Fact, frozen=True, kw_only=True):
+    """Hints came in. `account` is empty where they were refused: nobody knows whom they are about."""
+
+    vendor: str
+    account: str
+    outcome: HintOutcome
+    hints: int = 1
+
+
+class SignInOutcome(StrEnum):
+    """What became of an admin token that was given to the console. A right one that a program sends is no sign-in."""
+
+    ADMITTED = "admitted"
+    REFUSED = "refused"
+    THROTTLED = "throttled"
+
+
+class SignedIn(Fact, frozen=True, kw_only=True):
+    """Somebody signed in to the console, or tried to."""
+
+    outcome: SignInOutcome
+
+
 class DeliveryOutcome(StrEnum):
     DELIVERED = "delivered"
     RETRIED = "retried"

@@ -37,6 +37,7 @@ class Enquiry(Record, frozen=True, kw_only=True):
     """Somebody asks about properties for some dates (local ones); not a booking yet."""
 
     resource: ClassVar[str] = "enquiry"
+    personal: ClassVar[frozenset[str]] = frozenset({"guest", "budget", "occasion", "comments"})
 
     property_ids: Annotated[tuple[str, ...], says("The properties asked about, sorted.")] = ()
     arrival: Annotated[date | None, says("The first night asked for, a local date.")] = None

@@ -107,6 +107,14 @@ class Listing(Wire, frozen=True, rename="camel"):
     data: list[msgspec.Raw]
 
 
+class Subscription(Wire, frozen=True, rename="camel", kw_only=True):
+    """A webhook that Octorate calls: at which event, and where."""
+
+    id: int | float | str
+    type: str = ""
+    endpoint: str = ""
+
+
 class Token(Wire, frozen=True, rename=None):  # OAuth field names are snake_case
     """`OAuthToken2`. A refresh reply may hold only `access_token` and `expireDate`."""
 

@@ -83,6 +83,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     added_in: ClassVar[dict[str, int]] = {}
     volatile: ClassVar[frozenset[str]] = frozenset()
     by_entry: ClassVar[dict[str, str]] = {}
+    personal: ClassVar[frozenset[str]] = frozenset()
 
     id: Annotated[str, says("The event's `subject`: the vendor's own id; of an account its name.")]
 
@@ -154,6 +155,7 @@ class Booking(Record, frozen=True, kw_only=True):
 
     resource: ClassVar[str] = "booking"
     volatile: ClassVar[frozenset[str]] = frozenset({"updated_at"})
+    personal: ClassVar[frozenset[str]] = frozenset({"guest", "notes", "arrival_time"})
 
     property_id: Annotated[str, says("The property's id: `subject` of `property` events.")]
     arrival: Annotated[date, says("The first night, a local date at the property.")]
@@ -222,6 +224,7 @@ class Property(Record, frozen=True, kw_only=True):
     """
 
     resource: ClassVar[str] = "property"
+    personal: ClassVar[frozenset[str]] = frozenset({"address", "postcode", "latitude", "longitude", "phone", "email"})
 
     name: Annotated[str, says("What it is called.")]
     currency: Annotated[str | None, says("ISO 4217 code of its prices.")] = None
@@ -261,12 +264,16 @@ class Account(Record, frozen=True, kw_only=True):
 
     status: Annotated[AccountStatus, says("Whether all of it can be read.")]
     reason: Annotated[
-        str | None, says("The worst of the problems, by the outcome of its polls, such as `unauthorized`.")
+        str | None,
+        says(
+            "The worst of the problems, by the outcome of its polls, such as `unauthorized`. Alone it makes no event."
+        ),
     ] = None
     problems: Annotated[
-        dict[str, str], says("Resource → the outcome of its polls, for those that cannot be read.")
+        dict[str, str],
+        says("Resource → the outcome of its polls, for those that cannot be read. Alone it makes no event."),
     ] = {}
-    since: Annotated[datetime | None, says("When the status became what it is.")] = None
+    since: Annotated[datetime | None, says("When the status became what it is. Alone it makes no event.")] = None
 
 
 def instant(value: datetime) -> datetime:

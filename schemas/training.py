@@ -14,6 +14,7 @@ class Course(Record, frozen=True, kw_only=True):
 
     resource: ClassVar[str] = "course"
     volatile: ClassVar[frozenset[str]] = frozenset({"updated_at"})
+    personal: ClassVar[frozenset[str]] = frozenset({"trainer"})
 
     name: Annotated[str | None, says("What it is called.")] = None
     nat_code: Annotated[str | None, says("National code of the qualification or unit.")] = None
@@ -74,6 +75,10 @@ class Student(Record, frozen=True, kw_only=True):
 
     resource: ClassVar[str] = "student"
     volatile: ClassVar[frozenset[str]] = frozenset({"updated_at"})
+    personal: ClassVar[frozenset[str]] = frozenset(
+        {"client_identifier", "first_name", "last_name", "email", "mobile"}
+        | {"suburb", "state", "postcode", "usi", "date_of_birth"}
+    )
 
     client_identifier: Annotated[str | None, says("The student's number at the college.")] = None
     first_name: Annotated[str | None, says("First name.")] = None

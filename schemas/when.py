@@ -50,4 +50,7 @@ _OWN: Mapping[str, str] = MappingProxyType(
 
 def when(resource: str, change: str) -> str:
     """When `<resource>.<change>` is sent. Raises KeyError for an event that is not in the catalogue."""
-    return _OWN.get(f"{resource}.{change}") or _COMMON[change]
+    said = _OWN.get(f"{resource}.{change}") or _COMMON.get(change)
+    if said is None:
+        raise KeyError(f"say in schemas/when.py when {resource}.{change} is sent")
+    return said

@@ -37,8 +37,8 @@ def configurations() -> Iterator[Any]:
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a person who runs the examples has set."""
-    for name in ("OCTORATE_ID", "OCTORATE_SECRET", "OCTORATE_REFRESH"):
-        monkeypatch.setenv(name, "sandbox-value")
+    for name in ("OCTORATE_ID", "OCTORATE_SECRET", "OCTORATE_REFRESH", "OCTORATE_HINT"):
+        monkeypatch.setenv(name, "sandbox-value-that-is-long")
     monkeypatch.setenv("CRM_SECRET", generate())
 
 

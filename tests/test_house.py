@@ -24,7 +24,7 @@ ALLOWED = {
     "aiodns": ("events/webhook.py",),
     "aiohttp": (
         *("connectors/http.py", "connectors/sandbox/serve.py", "events/webhook.py"),
-        *("agent/consent.py", "agent/http.py", "agent/receiver.py"),
+        *("agent/consent.py", "agent/console/*", "agent/hooks.py", "agent/http.py", "agent/receiver.py"),
     ),
     "anyio": ("agent/*", "connectors/*", "events/*"),
     "cryptography": ("agent/vault.py", "events/signing.py"),

@@ -5,12 +5,14 @@ import secrets
 import sys
 import time
 from contextlib import suppress
+from urllib.parse import quote
 
 import msgspec
 
 from agent import vendors
 from agent.bus import names
 from agent.commands import output
+from agent.commands.auditing import audited
 from agent.commands.failures import DONE, Failed, WrongUsage
 from agent.commands.reaching import Settings, account, finish, reached
 from agent.config import Config
@@ -23,11 +25,13 @@ from agent.vault import MAKE_ONE, VARIABLE, Vault
 from connectors.auth import Consents, Token
 from connectors.base import Connector
 from connectors.errors import AuthRefused, Misconfigured
+from connectors.hints import Hints
 from connectors.http import Sender, open_http
 from events.jetstream.errors import BusError
 from events.jetstream.schedule import Schedule
 from events.jetstream.tokens import JetStreamTokenStore
 from events.tokens import Moved
+from schemas.facts import Fact
 
 
 class How(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,8 +68,9 @@ def forget(settings: Settings, name: str) -> int:
     wanted = account(config, name).name
 
     async def work() -> int:
-        async with reached(config) as bus:
+        async with reached(config) as bus, audited(bus, config.bus, "forget token", wanted) as doing:
             await JetStreamTokenStore(bus, names(config.bus)).forget(wanted)
+            doing.detail = "the stored token is forgotten"
         if settings.json:
             output.json({"account": wanted, "forgotten": True})
         else:
@@ -73,6 +78,37 @@ def forget(settings: Settings, name: str) -> int:
         return DONE
 
     return finish(work)
+
+
+def subscribe(settings: Settings, name: str, public: str) -> int:
+    """Have the vendor call the account's hook, at the address where agents are reached from outside."""
+    config = settings.load()
+    connector = account(config, name)
+    if not isinstance(connector, Hints):
+        raise WrongUsage(f"the account {name} is polled only: its vendor has no webhooks that could be subscribed")
+    if connector.hint_secret is None:
+        raise WrongUsage(f"the account {name} takes no hints: give it a hint_secret")
+    secret, address = connector.hint_secret.reveal(), f"{public}/hooks/{connector.vendor}/{quote(name, safe='')}/"
+
+    async def work() -> int:
+        async with reached(config) as bus, audited(bus, config.bus, "subscribe", name) as doing:
+            shelf = vendors.Shelf(JetStreamTokenStore(bus, names(config.bus)), Vault.from_environment())
+            async with vendors.opened(config, _unheard, random.Random(), shelf, name) as accounts:
+                made = await connector.subscribe(accounts[name].watched.api, address, secret)
+            doing.detail = f"{', '.join(made) or 'nothing new'} subscribed, to {address}***"
+        if settings.json:
+            output.json({"account": name, "subscribed": list(made)})
+        elif made:
+            output.line(f"{connector.vendor} calls {address}*** from now on: {', '.join(made)}")
+        else:
+            output.line(f"{connector.vendor} calls {address}*** already")
+        return DONE
+
+    return finish(work)
+
+
+def _unheard(_: Fact) -> None:
+    """The requests of one command are nobody's metrics."""
 
 
 class _Authorize:
@@ -115,7 +151,12 @@ class _Authorize:
 
     async def exchanged(self, code: str, redirect_uri: str) -> int:
         """The code for tokens, and those to the store: not lost half-way, since a code is good only once."""
-        async with reached(self._config) as bus, open_http() as http:
+        name = self._connector.name
+        async with (
+            reached(self._config) as bus,
+            open_http() as http,
+            audited(bus, self._config.bus, "authorize", name) as doing,
+        ):
             store = JetStreamTokenStore(bus, names(self._config.bus))
             sharing = Sharing(store, self._vault, self._connector.name, self._connector)
 
@@ -134,6 +175,7 @@ class _Authorize:
             for resource in self._connector.resources:
                 with suppress(BusError):  # no agent has run yet: each begins with a poll
                     await schedule.poll_now(vendors.scope(self._connector, resource))
+            doing.detail = "a person has consented: the tokens are stored"
         if self._settings.json:
             output.json({"account": self._connector.name, "authorized": True})
         else:

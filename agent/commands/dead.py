@@ -12,6 +12,7 @@ import msgspec
 
 from agent.bus import names
 from agent.commands import output
+from agent.commands.auditing import Act, audited
 from agent.commands.failures import DONE, Failed, WrongUsage, say
 from agent.commands.lines import counted
 from agent.commands.reaching import Settings, finish, reached
@@ -51,6 +52,13 @@ class Meant(msgspec.Struct, frozen=True, kw_only=True):
     def is_all(self) -> bool:
         """Whether nothing is said."""
         return self == Meant()
+
+    @property
+    def told(self) -> str:
+        """In a few words."""
+        said = (self.route or "", *self.ids, f"with the reason {self.reason!r}" if self.reason else "")
+        spans = (f"{name} {at:%Y-%m-%d %H:%M:%S}" for name, at in (("since", self.since), ("until", self.until)) if at)
+        return ", ".join(filter(None, (*said, *spans))) or "all"
 
     def fits(self, letter: DeadLetter, ids: Collection[str]) -> bool:
         """`ids` are the whole ones."""
@@ -109,10 +117,13 @@ def main(settings: Settings, action: str, meant: Meant, *, yes: bool) -> int:
                     await _show(letters.read(with_events=True), settings)
                 case "replay":
                     await _check_configured(config, letters)
-                    read = letters.read(with_events=True)
-                    await _each(bus, subjects, read, replay, "to be delivered again", settings)
+                    async with audited(bus, config.bus, "replay dead letters", meant.told) as doing:
+                        read = letters.read(with_events=True)
+                        await _each(bus, subjects, read, (replay, "to be delivered again"), settings, doing)
                 case _:
-                    await _each(bus, subjects, letters.read(with_events=False), drop, "dropped", settings)
+                    async with audited(bus, config.bus, "drop dead letters", meant.told) as doing:
+                        read = letters.read(with_events=False)
+                        await _each(bus, subjects, read, (drop, "dropped"), settings, doing)
         return DONE
 
     return finish(work)
@@ -159,11 +170,11 @@ async def _each(
     bus: Bus,
     subjects: Names,
     letters: AsyncGenerator[DeadLetter, None],
-    act: Callable[[Bus, Names, DeadLetter], Awaitable[None]],
-    done: str,
+    what: tuple[Callable[[Bus, Names, DeadLetter], Awaitable[None]], str],
     settings: Settings,
+    doing: Act,
 ) -> None:
-    count = 0
+    count, (act, done) = 0, what
     try:
         async with aclosing(letters) as each:
             async for letter in each:
@@ -172,8 +183,9 @@ async def _each(
                 if settings.json:
                     output.json({"id": letter.event_id, "route": letter.route})
     finally:
+        doing.detail = f"{counted(count, 'dead letter')} {done}"
         if not settings.json:
-            output.line(f"{counted(count, 'dead letter')} {done}")
+            output.line(doing.detail)
 
 
 class _Table:

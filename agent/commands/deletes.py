@@ -9,6 +9,7 @@ import msgspec
 from agent import deletes, vendors
 from agent.bus import names
 from agent.commands import output
+from agent.commands.auditing import audited
 from agent.commands.failures import DONE, FAILED, Failed, WrongUsage, say
 from agent.commands.lines import NOTHING, counted
 from agent.commands.reaching import Settings, account, finish, polled, reached
@@ -58,7 +59,8 @@ def approve(settings: Settings, name: str, resource: str, *, yes: bool) -> int:
             return FAILED
 
     async def work() -> int:
-        async with reached(config) as bus:
+        target = f"{scope.account} {scope.resource}"
+        async with reached(config) as bus, audited(bus, config.bus, "approve deletes", target) as doing:
             ledger = JetStreamLedger(bus, names(config.bus), config.bus.keep_events)
             try:
                 done = await deletes.approve(
@@ -66,6 +68,7 @@ def approve(settings: Settings, name: str, resource: str, *, yes: bool) -> int:
                 )
             except deletes.NothingHeld as error:
                 raise Failed(str(error)) from None
+            doing.detail = f"{counted(done.published, 'delete')} published"
         if settings.json:
             output.json({**_where(scope), "published": done.published, "left": done.left})
         else:

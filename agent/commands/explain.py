@@ -77,7 +77,7 @@ def main(settings: Settings, beginning: str) -> int:
         now = time.time()
         told = [(route, fates.of(route, now)) for route in routes]
         if settings.json:
-            output.json(_explained(found, told))
+            output.json(explained(found, told))
         else:
             _print(found, told)
         return DONE
@@ -92,7 +92,8 @@ def _tell(read: int) -> None:
         sys.stderr.flush()
 
 
-def _explained(found: Trace, told: Sequence[tuple[OnRoute, Fate]]) -> Explained:
+def explained(found: Trace, told: Sequence[tuple[OnRoute, Fate]]) -> Explained:
+    """All of it, as others read it."""
     stored = found.stored
     return Explained(
         id=found.id,

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from agent.faults import ConfigError
 from agent.log import clean, escape
 from connectors.errors import VendorError
-from events.jetstream.errors import BusError
+from events.jetstream.errors import BusError, BusUnavailable, NobodyListens
 from events.ledger import Conflict, LedgerUnavailable
 
 DONE, FAILED, WRONG = 0, 1, 2
+IN_DOUBT = "it is not known whether it was done: look, then try again"
 
 
 class WrongUsage(Exception):
@@ -23,6 +24,11 @@ class Failed(Exception):
 
 _SENTENCES = (Failed, BusError, LedgerUnavailable, VendorError)  # their message is all there is to say
 _FORESEEN = (*_SENTENCES, ConfigError, WrongUsage, Conflict, OSError)
+
+
+def leaves_in_doubt(error: BaseException) -> bool:
+    """Whether the bus gave no answer to what was begun: it may have done it all the same."""
+    return isinstance(error, BusUnavailable | LedgerUnavailable) and not isinstance(error, NobodyListens)
 
 
 def say(text: str) -> None:

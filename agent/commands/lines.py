@@ -1,13 +1,14 @@
 """An event as one line for people. Pure: bytes in, text out."""
 
-from collections.abc import Iterator, Mapping
-from datetime import tzinfo
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 import msgspec
 from rich.text import Text
 
 from agent.log import escape
+from events.jetstream.read import rfc3339
 from schemas.envelope import CloudEvent
 
 NOTHING = "–"
@@ -91,3 +92,10 @@ def telling(record: type[msgspec.Struct], most: int = 4) -> tuple[str, ...]:
 
 def _is_money(value: Mapping[str, Any]) -> bool:
     return value.keys() == {"amount", "currency"}
+
+
+def span_of(since: datetime, until: datetime | None, events: Sequence[str]) -> str:
+    """Which past events somebody asked for."""
+    to = f" until {rfc3339(until.astimezone(UTC))}" if until else ""
+    only = f", only {', '.join(events)}" if events else ""
+    return f"since {rfc3339(since.astimezone(UTC))}{to}{only}"

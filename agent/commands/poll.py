@@ -4,11 +4,10 @@ import random
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-import anyio
-
-from agent import vendors
+from agent import signals, vendors
 from agent.bus import names
 from agent.commands import lines, output
+from agent.commands.auditing import audited
 from agent.commands.failures import DONE, FAILED, Failed, say
 from agent.commands.reaching import Settings, account, finish, polled, reached
 from agent.config import Config
@@ -18,20 +17,12 @@ from agent.rehearsal import RehearsalLedger
 from agent.vault import Vault
 from connectors.base import Connector
 from events.jetstream.connection import Bus
-from events.jetstream.errors import ApiError
 from events.jetstream.ledger import JetStreamLedger
-from events.jetstream.outbox import CONSUMER_NOT_FOUND
-from events.jetstream.read import last
-from events.jetstream.schedule import CONSUMER, Schedule
 from events.jetstream.tokens import JetStreamTokenStore
 from events.ledger import State
-from events.subjects import Names
 from schemas.changes import Scope
 from schemas.envelope import CloudEvent, decode, encode
 from schemas.facts import Fact, Quarantined
-
-PATIENCE = 30.0  # seconds for a poll in hand to end
-GLANCE = 0.5
 
 
 def main(settings: Settings, name: str, resource: str | None, *, dry_run: bool) -> int:
@@ -45,37 +36,24 @@ def main(settings: Settings, name: str, resource: str | None, *, dry_run: bool) 
             if dry_run:
                 return await _rehearse(config, bus, connector, resources, settings)
             for each in resources:
-                await _ask(bus, names(config.bus), vendors.scope(connector, each), settings)
+                await _ask(bus, config, vendors.scope(connector, each), settings)
             return DONE
 
     return finish(work)
 
 
-async def _ask(bus: Bus, subjects: Names, scope: Scope, settings: Settings) -> None:
-    schedule = Schedule(bus, subjects)
-    with anyio.move_on_after(PATIENCE):
-        while not await schedule.poll_now(scope):
-            if await _waits(bus, subjects, scope):
-                break
-            await anyio.sleep(GLANCE)
-        if settings.json:
-            output.json({"vendor": scope.vendor, "account": scope.account, "resource": scope.resource})
-        else:
-            output.line(f"poll of {scope} asked for")
-        return
-    raise Failed(f"a poll of {scope} has been under way for {PATIENCE:g} s: try again when it has ended")
-
-
-async def _waits(bus: Bus, subjects: Names, scope: Scope) -> bool:
-    """Whether the tick that is there has not been handed out yet: then it is as good as the one asked for."""
-    tick = await last(bus, subjects.polls, subjects.poll(scope))
-    try:
-        info = await bus.api(f"CONSUMER.INFO.{subjects.polls}.{CONSUMER}")
-    except ApiError as error:
-        if error.err_code != CONSUMER_NOT_FOUND:
-            raise
-        return tick is not None  # no agent has ever run here
-    return tick is not None and tick.sequence > int(info["delivered"]["stream_seq"])
+async def _ask(bus: Bus, config: Config, scope: Scope, settings: Settings) -> None:
+    async with audited(bus, config.bus, "poll", f"{scope.account} {scope.resource}") as doing:
+        if scope.account in await signals.paused(bus, names(config.bus)):
+            raise Failed(f"{scope.account} is paused: `vendorwire resume {scope.account}` first")
+        if not await signals.poll(bus, names(config.bus), scope):
+            seconds = f"{signals.PATIENCE:g} s"
+            raise Failed(f"a poll of {scope} has been under way for {seconds}: try again when it has ended")
+        doing.detail = f"poll of {scope} asked for"
+    if settings.json:
+        output.json({"vendor": scope.vendor, "account": scope.account, "resource": scope.resource})
+    else:
+        output.line(doing.detail)
 
 
 async def _rehearse(

@@ -123,7 +123,7 @@ def where(settings: configured.Bus) -> str:
 async def _streams(bus: Bus, config: Config) -> None:
     """Make the streams where there are none yet; changing those there are is left to the agent."""
     try:
-        await bus.api(f"STREAM.INFO.KV_{names(config.bus).tokens_bucket}")  # the last that is made
+        await bus.api(f"STREAM.INFO.KV_{names(config.bus).signals_bucket}")  # the last that is made
         return
     except ApiError as error:
         if error.err_code != streams.STREAM_NOT_FOUND:

@@ -12,8 +12,9 @@ import msgspec
 
 from agent.bus import names
 from agent.commands import output
+from agent.commands.auditing import audited
 from agent.commands.failures import DONE, FAILED, Failed, WrongUsage, say
-from agent.commands.lines import counted
+from agent.commands.lines import counted, span_of
 from agent.commands.reaching import Settings, finish, reached
 from agent.config import Config
 from events.jetstream.again import Past, events_again, hand_over, look_back, oldest
@@ -167,15 +168,20 @@ class _Replay:
         """The time of the last one, or a moment after."""
         return _instant(self._past.last_at + EXACT)
 
+    @property
+    def _span(self) -> str:
+        return span_of(self._asked.since, self._asked.until, self._asked.events)
+
     async def run(self) -> int:
         """Hand over all of them; a lost bus interrupts. Raises Failed."""
-        async with reached(self._config) as bus:
+        async with reached(self._config) as bus, audited(bus, self._config.bus, "replay", self._asked.route) as doing:
             self._well_at = time.monotonic()
             try:
                 while not self.ended:
                     await self._try(bus)
             finally:
                 self._show(ends=True)
+                doing.detail = f"{counted(self.handed_over, 'event')} handed over, {self._span}"
         return DONE
 
     async def _try(self, bus: Bus) -> None:

@@ -7,6 +7,7 @@ import msgspec
 
 from agent.bus import names
 from agent.commands import output
+from agent.commands.auditing import audited
 from agent.commands.failures import DONE, WrongUsage
 from agent.commands.lines import NOTHING
 from agent.commands.reaching import Settings, finish, reached
@@ -65,12 +66,13 @@ def resume(settings: Settings, route: str) -> int:
         raise WrongUsage(f"no route is named {route!r}; there are: {', '.join(known) or 'none'}")
 
     async def work() -> int:
-        async with reached(config) as bus:
+        async with reached(config) as bus, audited(bus, config.bus, "resume", route) as doing:
             standings = Standings(bus, names(config.bus))
             standing = await standings.read(route) or Standing()
             rests = standing.position is not Position.CLOSED
             if rests:
                 await standings.write(route, resumed(standing, time.time()))
+            doing.detail = "the route is tried again with one event" if rests else "the route did not rest"
         if settings.json:
             output.json({"route": route, "resumed": rests})
         elif rests:

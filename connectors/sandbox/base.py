@@ -55,6 +55,13 @@ class Seen(msgspec.Struct, frozen=True):
     query: list[tuple[str, str]]
 
 
+class Call(msgspec.Struct, frozen=True):
+    """A webhook that the vendor is to call, with JSON."""
+
+    url: str
+    body: bytes
+
+
 class Fault(msgspec.Struct, kw_only=True):
     """A failure to come, on paths that contain `match`: `left` times more, or until an instant."""
 
@@ -108,6 +115,7 @@ class Sandbox:
         self.revoked = False
         self.faults: list[Fault] = []
         self.seen: deque[Seen] = deque(maxlen=10_000)
+        self.call: Callable[[Call], None] = lambda _: None  # where it is served, calls go out
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         """The vendor's reply while nothing is set to fail."""

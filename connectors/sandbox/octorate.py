@@ -29,6 +29,7 @@ from connectors.sandbox.octorate_data import (
     reservation,
     respelled,
 )
+from connectors.sandbox.octorate_hooks import Subscriptions, event_of
 
 CLIENT_ID = "sandbox-client"
 CLIENT_SECRET = "sandbox-secret-octorate"  # noqa: S105  # invented
@@ -120,6 +121,7 @@ class OctorateSandbox(Sandbox):
         self._updated: dict[int, datetime] = {}
         self.forbidden: set[str] = set()
         self._codes: dict[str, datetime] = {}
+        self.subscriptions = Subscriptions(self.now)
         self.refresh_token = REFRESH_TOKEN
         self._next_id = _FIRST_ID
         self.revoked = False
@@ -158,6 +160,7 @@ class OctorateSandbox(Sandbox):
             raise Refused("The id of a reservation is a whole number that no other has.")
         self._next_id = max(self._next_id, id_) + 1
         self.reservations[id_], self._updated[id_] = new, now
+        self._tell(None, new)
         return dict(new)
 
     def change(self, id_: int, fields: Wire) -> Wire:
@@ -167,8 +170,14 @@ class OctorateSandbox(Sandbox):
             raise Refused("A reservation keeps its id and its accommodation.")
         # Two changes within the vendor's smallest step of time still have two times.
         self._updated[id_] = max(self.now(), self._updated[id_] + timedelta(milliseconds=10))
+        before = dict(reservation)
         reservation |= {"updateTime": instant(self._updated[id_])} | fields
+        self._tell(before, reservation)
         return dict(reservation)
+
+    def _tell(self, before: Wire | None, after: Wire) -> None:
+        for call in self.subscriptions.calls(event_of(before, after), after):
+            self.call(call)
 
     def cancel(self, id_: int, by: Literal["guest", "accommodation"] = "guest") -> Wire:
         return self.change(id_, {"status": "CANCELLED", "cancelledBy": by, "cancelledTime": instant(self.now())})
@@ -275,6 +284,9 @@ class OctorateSandbox(Sandbox):
             case "GET", ["accommodation" | "reservation" | "api", *_] as parts:
                 self._admit(request)
                 return self._read(path, parts, request.url.params)
+            case _, ["subscription", *parts]:
+                self._admit(request)
+                return self.subscriptions.answer(request, parts)
             case _, ["accommodation" | "reservation" | "api", *_]:
                 raise Refusal("MethodNotAllowed", "errMethod")
             case _:

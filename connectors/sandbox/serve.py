@@ -1,13 +1,19 @@
-"""A sandbox behind a port on this machine."""
+"""A sandbox behind a port on this machine, and the webhooks it calls."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 
+import aiohttp
 import anyio
 import httpx
 from aiohttp import web
 
-from connectors.sandbox.base import Hang
+from connectors.sandbox.base import Call, Hang, Sandbox
+
+CALL_WITHIN = 5.0  # seconds for a webhook to answer
+CALL_AGAIN = (0.2, 0.5, 1, 2, 5, 10)  # seconds until one that did not answer 200 is called again
+NO_MORE = 406  # an answer after which it is not
 
 
 @asynccontextmanager
@@ -31,12 +37,45 @@ async def serve(
         shutdown_timeout=0.1,
     )
     await runner.setup()
+    calling = _Calling()
+    if isinstance(sandbox, Sandbox):
+        sandbox.call = calling.begin
     try:
         await web.TCPSite(runner, host, port).start()
         yield f"http://{host}:{runner.addresses[0][1]}"
     finally:
         with anyio.CancelScope(shield=True):
+            await calling.end()
             await runner.cleanup()
+
+
+class _Calling:
+    """Webhooks on their way. They go out beside whatever changes the sandbox, which may be no coroutine."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, call: Call) -> None:
+        task = asyncio.get_running_loop().create_task(_call(call))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _call(call: Call) -> None:
+    patience = aiohttp.ClientTimeout(total=CALL_WITHIN)
+    async with aiohttp.ClientSession(timeout=patience, headers={"Content-Type": "application/json"}) as session:
+        for pause in (*CALL_AGAIN, None):
+            with suppress(aiohttp.ClientError, TimeoutError):
+                async with session.post(call.url, data=call.body, allow_redirects=False) as reply:
+                    if reply.status in {200, NO_MORE}:
+                        return
+            if pause is not None:
+                await asyncio.sleep(pause)
 
 
 async def _send(request: web.BaseRequest, response: httpx.Response) -> web.StreamResponse:

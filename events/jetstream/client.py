@@ -27,6 +27,17 @@ class OneConnection(Client):
         self._asked = 0
         self._tls_wanted = tls_wanted
 
+    @property
+    def server_name(self) -> str:
+        """As the server calls itself; one that was given no name calls itself by its id."""
+        name = str(self._server_info.get("server_name", ""))
+        return "" if name == self._server_info.get("server_id") else name
+
+    @property
+    def server_version(self) -> str:
+        """Such as `2.15.1`."""
+        return str(self._server_info.get("version", ""))
+
     async def _close(self, status: int, do_cbs: bool = True) -> None:  # noqa: FBT001, FBT002 - upstream's signature
         self.lost.set()
         self._pending = []

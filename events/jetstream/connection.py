@@ -95,6 +95,16 @@ class Bus:
         return self._client
 
     @property
+    def server(self) -> tuple[str, str]:
+        """Name and version of the server at the other end."""
+        return self.client.server_name, self.client.server_version
+
+    @property
+    def trouble(self) -> str:
+        """Why there is no connection; empty while there is one."""
+        return self._state.detail if self._state else "the bus is not connected yet"
+
+    @property
     def max_payload(self) -> int:
         """The largest message the server takes, headers included, in bytes."""
         return self.client.max_payload
@@ -275,7 +285,7 @@ class Bus:
         return self._asking
 
     def _not_connected(self) -> BusUnavailable:
-        return BusUnavailable(self._state.detail if self._state else "the bus is not connected yet")
+        return BusUnavailable(self.trouble)
 
 
 @asynccontextmanager

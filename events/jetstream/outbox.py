@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
 from functools import lru_cache, partial
 from typing import Any
 
@@ -14,13 +15,14 @@ from events.jetstream.connection import Bus
 from events.jetstream.errors import ApiError, BusRefused
 from events.jetstream.ledger import KEY
 from events.jetstream.pull import Message, Puller, pulling
-from events.jetstream.read import BATCH, first_since, held
+from events.jetstream.read import BATCH, Last, at, first_since, held
 from events.routes import ALL, NOW, Begin
 from events.subjects import Names
 from schemas import envelope
 
 GROUP = "agents"
 TAKE_OVER = 5.0  # seconds of silence after which another agent takes a route over
+NO_SUCH_LETTER = frozenset({10043, 10057})  # taken off before, in the middle or at the edge of the stream
 CONSUMER_NOT_FOUND = 10014
 OUTSTANDING = 10_000  # events a route may have in hand or waiting for a retry on the server
 FORGOTTEN = "86400"  # seconds a deleted lane's mark stays
@@ -52,12 +54,14 @@ class Backlog(msgspec.Struct, frozen=True):
     """What a route still has to deliver: `waiting` not yet handed out, `in_hand` handed out and not acknowledged.
 
     Whatever is in hand lies after `settled_up_to` and not after `handed_out_up_to`, as sequences of the ledger's stream.
+    `handed_out_at`: when the last was handed out, in Unix seconds; 0 where none was yet.
     """
 
     waiting: int
     in_hand: int
     settled_up_to: int
     handed_out_up_to: int
+    handed_out_at: float = 0.0
     paused: bool = False  # somebody keeps the server from handing them out
 
 
@@ -138,6 +142,7 @@ class RouteQueue:
             in_hand=info["num_ack_pending"] + replays["num_ack_pending"],
             settled_up_to=info["ack_floor"]["stream_seq"],
             handed_out_up_to=info["delivered"]["stream_seq"],
+            handed_out_at=max(_last_active(each["delivered"]) for each in (info, replays)),
             paused=bool(info.get("paused") or replays.get("paused")),
         )
 
@@ -262,6 +267,11 @@ class RouteQueue:
         return await self._bus.api(f"CONSUMER.CREATE.{stream}.{name}", {"stream_name": stream, "config": config})
 
 
+def _last_active(delivered: Mapping[str, Any]) -> float:
+    told = delivered.get("last_active")
+    return datetime.fromisoformat(told).timestamp() if told else 0.0
+
+
 async def _from_the_first() -> dict[str, object]:
     return {"deliver_policy": "all"}
 
@@ -287,10 +297,16 @@ async def dead_letters(
         async for message in messages:
             if message.sequence > last:
                 return
-            yield _letter(message)
+            yield _letter(message, message.published_at)
 
 
-def _letter(message: Message) -> DeadLetter:
+async def dead_letter(bus: Bus, names: Names, number: int) -> DeadLetter | None:
+    """The dead letter of this number; None where there is none (any more)."""
+    found = await at(bus, names.dead, number)
+    return None if found is None else _letter(found, datetime.fromisoformat(found.published_at).timestamp())
+
+
+def _letter(message: Message | Last, published_at: float) -> DeadLetter:
     return DeadLetter(
         route=message.subject.rpartition(".")[2],
         event=message.data,
@@ -298,7 +314,7 @@ def _letter(message: Message) -> DeadLetter:
         reason=message.headers.get(REASON, ""),
         attempts=int(_number(message.headers.get(ATTEMPTS, ""))),
         status=message.headers.get(STATUS, ""),
-        failed_at=_number(message.headers.get(FAILED_AT, "")) or message.published_at,
+        failed_at=_number(message.headers.get(FAILED_AT, "")) or published_at,
         record=message.headers.get(KEY, ""),
         sequence=message.sequence,
     )
@@ -338,5 +354,9 @@ def _record_in(event: bytes) -> str:
 
 
 async def drop(bus: Bus, names: Names, letter: DeadLetter) -> None:
-    """Take a dead letter off for good."""
-    await bus.api(f"STREAM.MSG.DELETE.{names.dead}", {"seq": letter.sequence, "no_erase": True})
+    """Take a dead letter off for good. One that somebody else took off meanwhile is gone as well."""
+    try:
+        await bus.api(f"STREAM.MSG.DELETE.{names.dead}", {"seq": letter.sequence, "no_erase": True})
+    except ApiError as error:
+        if error.err_code not in NO_SUCH_LETTER:
+            raise

@@ -100,14 +100,16 @@ async def follow(
     """What a stream holds since a time or past a sequence, then what comes; without either the last message of each
     subject, then what comes.
 
-    None now and then while nothing comes. Raises BusUnavailable when the bus goes: start again.
+    None where there is nothing yet, and now and then while nothing comes. Raises BusUnavailable when the bus goes: start again.
     """
     start: dict[str, object] = {"deliver_policy": "last_per_subject"}
     if since is not None and after is None:
         after = await first_since(bus, stream, since) - 1
     if after is not None:
         start = {"deliver_policy": "by_start_sequence", "opt_start_seq": after + 1}
-    async with _reading(bus, stream, subjects, start, headers_only=False) as (puller, _):
+    async with _reading(bus, stream, subjects, start, headers_only=False) as (puller, pending):
+        if not pending:
+            yield None
         while True:
             batch = await puller.take(BATCH)
             for message in batch:

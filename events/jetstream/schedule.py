@@ -32,10 +32,11 @@ _NANO = 1_000_000_000
 
 class Due(msgspec.Struct, frozen=True):
     """What a tick carries: how many polls in a row have failed, and whether the account's health is known to say nothing
-    against the resource."""
+    against the resource. `throttled`: the vendor has asked for patience until then."""
 
     failures: int = 0
     well: bool = False
+    throttled: bool = False
 
 
 _due = msgspec.json.Decoder(Due)
@@ -153,6 +154,11 @@ class Schedule:
         """When the next poll of a resource is planned; None where it has no schedule, NEVER where that cannot be read."""
         found = await last(self._bus, self._names.polls, self._names.schedule(scope))
         return _planned_for(found) if found else None
+
+    async def waits_for_vendor(self, scope: Scope) -> bool:
+        """Whether the vendor has asked for patience, and the next poll is planned for after that."""
+        place = await last(self._bus, self._names.polls, self._names.schedule(scope))
+        return place is not None and _read(place.data).throttled
 
     async def straighten(self, scope: Scope, at: datetime, earliest: datetime, latest: datetime) -> bool:
         """Plan the next poll for `at` where it is planned for outside of these times, unless one waits or is under way."""

@@ -14,7 +14,11 @@ STREAM_NOT_FOUND = 10059
 KEEP_EVENTS = timedelta(days=30)
 REMEMBERED = timedelta(minutes=2)  # for which a stream knows a message's id again; never longer than it keeps it
 BURIED = timedelta(days=1)  # the same for dead letters: an agent may die before it says that the event is done
-ROLES = ("ledger", "polls", "dead", "replays", "attempts", "lanes", "routes", "tokens")  # what there is a stream for
+REMEMBERED_HISTORY = timedelta(days=1)
+REMEMBERED_ACTS = timedelta(days=365)
+MOST_ACTS = 100_000  # some 30 MB; counted, for what is bounded in bytes the server sets aside
+HISTORY_BYTES = 64 * 1024 * 1024
+ROLES = ("ledger", "polls", "dead", "replays", "attempts", "lanes", "routes", "tokens", "audit", "signals")
 PASSING = 500  # codes from here on are the server's own trouble: no leader yet, still recovering
 
 
@@ -23,7 +27,7 @@ class NotYet(Exception):
 
 
 class Present(msgspec.Struct, frozen=True, kw_only=True):
-    """A stream that is there, for one of the ROLES. In bytes; `limit` None for no limit. `made_at` in Unix seconds."""
+    """A stream that is there, and what for. In bytes; `limit` None for no limit. `made_at` in Unix seconds."""
 
     role: str
     name: str
@@ -128,6 +132,44 @@ def attempts(names: Names, replicas: int, keep: timedelta) -> dict[str, Any]:
     }
 
 
+def audit(names: Names, replicas: int) -> dict[str, Any]:
+    """What people did, and from where; kept for a year, and nobody takes a line out."""
+    return {
+        "name": names.audit,
+        "subjects": [names.audited],
+        "retention": "limits",
+        "storage": "file",
+        "num_replicas": replicas,
+        "discard": "old",
+        "max_age": _nanoseconds(REMEMBERED_ACTS),
+        "max_msgs": MOST_ACTS,
+        "deny_delete": True,
+        "deny_purge": True,
+        "allow_direct": True,
+    }
+
+
+def history(names: Names, replicas: int) -> dict[str, Any]:
+    """What the console shows of the last day: a message a minute of each agent, and the last one of each other kind.
+
+    It is for people to look at: small, never in the way of what matters, and the oldest goes where it is full.
+    """
+    unsynced = {"persist_mode": "async"} if replicas == 1 else {}
+    return {
+        **unsynced,
+        "name": names.history,
+        "subjects": [f"{names.prefix}.history.>"],
+        "retention": "limits",
+        "storage": "file",
+        "num_replicas": replicas,
+        "discard": "old",
+        "max_age": _nanoseconds(REMEMBERED_HISTORY),
+        "max_bytes": HISTORY_BYTES,
+        "max_msgs_per_subject": 1,
+        "allow_direct": True,
+    }
+
+
 def lanes(names: Names, replicas: int) -> dict[str, Any]:
     """The key-value bucket that keeps the order of records whose delivery waits for a retry."""
     return {
@@ -175,6 +217,22 @@ def tokens(names: Names, replicas: int) -> dict[str, Any]:
     }
 
 
+def signals(names: Names, replicas: int) -> dict[str, Any]:
+    """The key-value bucket of what people tell running agents: pauses, intervals; and the claims to follow a hint."""
+    return {
+        "name": f"KV_{names.signals_bucket}",
+        "subjects": [f"$KV.{names.signals_bucket}.>"],
+        "retention": "limits",
+        "storage": "file",
+        "num_replicas": replicas,
+        "discard": "new",
+        "max_msgs_per_subject": 1,
+        "allow_rollup_hdrs": True,
+        "allow_msg_ttl": True,
+        "allow_direct": True,
+    }
+
+
 async def ensure(
     bus: Bus, names: Names, *, replicas: int, max_bytes: int | None, keep_events: timedelta = KEEP_EVENTS
 ) -> list[Present]:
@@ -192,10 +250,12 @@ async def ensure(
         lanes(names, replicas),
         routes(names, replicas),
         tokens(names, replicas),
+        audit(names, replicas),
+        signals(names, replicas),
     )
     for role, config in zip(ROLES, wanted, strict=True):
         try:
-            found.append(await _ensure(bus, role, config))
+            found.append(await ensure_one(bus, role, config))
         except BusUnavailable as error:
             raise NotYet(str(error)) from None
         except ApiError as error:
@@ -213,7 +273,8 @@ async def storage(bus: Bus) -> Storage:
     return Storage(info["storage"], _limit(info["limits"]["max_storage"]))
 
 
-async def _ensure(bus: Bus, role: str, config: dict[str, Any]) -> Present:
+async def ensure_one(bus: Bus, role: str, config: dict[str, Any]) -> Present:
+    """Create a stream or mend it; how it is then. Raises BusError."""
     name = config["name"]
     try:
         info = await bus.api(f"STREAM.INFO.{name}")

@@ -111,6 +111,8 @@ class JetStreamTokenStore:
                         message.subject.rpartition(".")[2],
                         Held(_decoded(message.data), message.sequence, max(age, 0.0)),
                     )
+                    if not message.pending:
+                        yield None
 
     async def _put(self, subject: str, value: msgspec.Struct, headers: Mapping[str, str]) -> int:
         return await self._bus.publish(subject, _encode(value), headers)

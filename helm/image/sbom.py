@@ -2,8 +2,8 @@
 
     python sbom.py PREFIX ROOT
 
-To the Python packages of the environment PREFIX come Python itself and the Debian packages whose files are in ROOT. Both
-papers are written to ROOT/usr/share/vendorwire. What is no valid CycloneDX 1.6 fails the build.
+To the Python packages of the environment PREFIX come Python itself, the console's libraries from npm, and the Debian packages
+whose files are in ROOT. Both papers are written to ROOT/usr/share/vendorwire. What is no valid CycloneDX 1.6 fails the build.
 """
 
 import json
@@ -23,7 +23,7 @@ Json = dict[str, Any]
 def main(prefix: Path, root: Path) -> None:
     bom = _environment(prefix / "bin" / "python")
     records = [Parser().parsestr(path.read_text()) for path in sorted((root / "var/lib/dpkg/status.d").glob("*"))]
-    bom["components"] += [_python(), *map(_debian, records)]
+    bom["components"] += [_python(), *_of_the_console(), *map(_debian, records)]
     text = json.dumps(bom, indent=1, sort_keys=True) + "\n"
     if error := JsonStrictValidator(SchemaVersion.V1_6).validate_str(text):
         raise SystemExit(f"no valid CycloneDX: {error}")
@@ -53,6 +53,22 @@ def _python() -> Json:
         "cpe": f"cpe:2.3:a:python:python:{version}:*:*:*:*:*:*:*",
         "licenses": [{"license": {"id": "PSF-2.0"}}],
     }
+
+
+def _of_the_console() -> list[Json]:
+    lock = json.loads(Path("agent/console/page/vendor/package-lock.json").read_text())
+    return [
+        {
+            "type": "library",
+            "bom-ref": (purl := f"pkg:npm/{path.removeprefix('node_modules/')}@{each['version']}"),
+            "name": path.removeprefix("node_modules/"),
+            "version": each["version"],
+            "purl": purl,
+            "licenses": [{"license": {"id": each["license"]}}],
+        }
+        for path, each in lock["packages"].items()
+        if path
+    ]
 
 
 def _debian(record: Message) -> Json:

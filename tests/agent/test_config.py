@@ -137,7 +137,7 @@ def test_numbers_and_durations_can_come_from_the_environment(file: Path, monkeyp
 
 def test_a_secret_in_a_file_is_read_when_it_is_used(file: Path, tmp_path: Path) -> None:
     kept = tmp_path / "secret"
-    kept.write_text("old\n")
+    kept.write_text("an old token, and long\n")
     config = read(file, GOOD + f'http: {{listen: "[::1]:0", admin_token: "${{file:{kept}}}"}}\n')
     kept.write_text("new\n")
 
@@ -266,6 +266,8 @@ BAD = [
     (to("http://[fe80::1]/", "allow_private: true"), 4, "routes[0].webhook.url", "no webhook may reach"),
     (to("http://127.1/", "allow_private: true"), 4, "routes[0].webhook.url", "odd spelling"),
     (to("http://2130706433/"), 4, "routes[0].webhook.url", "odd spelling"),
+    (f'{GOOD}http: {{admin_token: "canary-is-short"}}\n', 3, "http.admin_token", "needs at least 16 characters"),
+    (account(', hint_secret: "canary-is-short"'), 2, "accounts[0].hint_secret", "needs at least 16 characters"),
 ]
 
 

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 import aiohttp
 import anyio
 import pytest
+from aiohttp import web
 from prometheus_client import parser
 
 from agent import http
@@ -117,11 +118,19 @@ async def test_metrics_are_served_in_both_formats(client: aiohttp.ClientSession)
         assert (await reply.text()).endswith("# EOF\n")
 
 
-async def test_the_page_lists_the_endpoints(client: aiohttp.ClientSession) -> None:
-    async with client.get("/") as reply:
-        page = await reply.text()
-        assert reply.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert all(f'href="{path}"' in page for path in ("/livez", "/readyz", "/metrics"))
+async def test_what_others_add_is_served_beside_with_the_headers_of_all_and_its_own(health: Health) -> None:
+    async def page(_: web.Request) -> web.Response:
+        return web.Response(text="here", headers={"Cache-Control": "public"})
+
+    pages = [lambda application: application.router.add_get("/page", page)]
+    metrics = Metrics("1.2.3")
+    async with (
+        serve("127.0.0.1:0", metrics=metrics, live=health.live, ready=health.ready, pages=pages) as address,
+        aiohttp.ClientSession() as session,
+        session.get(f"http://{address}/page") as reply,
+    ):
+        assert (await reply.text(), reply.headers["Cache-Control"]) == ("here", "public")
+        assert reply.headers["X-Content-Type-Options"] == "nosniff"
 
 
 async def test_unknown_paths_and_methods_are_refused_in_json(client: aiohttp.ClientSession) -> None:

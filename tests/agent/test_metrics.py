@@ -11,11 +11,14 @@ from agent.metrics import Metrics
 from events.jetstream.streams import ROLES
 from schemas.changes import Scope
 from schemas.facts import (
+    AccountPaused,
     BusState,
     Delivered,
     DeliveryOutcome,
     Fact,
     Fresh,
+    Hinted,
+    HintOutcome,
     Polled,
     PollOutcome,
     Published,
@@ -24,6 +27,8 @@ from schemas.facts import (
     RouteState,
     RouteTurned,
     Scheduled,
+    SignedIn,
+    SignInOutcome,
     StorageState,
     StreamRemade,
     StreamState,
@@ -61,6 +66,9 @@ ONE_OF_EACH: list[Fact] = [
     StreamState(stream="ledger", size=900, limit=1000, made_at=NOW),
     StreamRemade(stream="ledger", name="VENDORWIRE"),
     StorageState(used=2000, limit=4000),
+    AccountPaused(vendor="octorate", account="hotel-roma", paused=True, by="me"),
+    Hinted(vendor="octorate", account="hotel-roma", outcome=HintOutcome.ABSORBED, hints=3),
+    SignedIn(outcome=SignInOutcome.ADMITTED),
 ]
 
 # CONTRACT: name → labels. `le` of histograms aside.
@@ -81,6 +89,9 @@ PUBLIC = {
     "vendorwire_token_expires_timestamp_seconds": {"vendor", "account"},
     "vendorwire_token_healthy": {"vendor", "account"},
     "vendorwire_token_renewals_total": {"vendor", "account", "outcome"},
+    "vendorwire_account_paused": {"vendor", "account"},
+    "vendorwire_hints_total": {"vendor", "account", "outcome"},
+    "vendorwire_console_sign_ins_total": {"outcome"},
     "vendorwire_deliveries_total": {"route", "outcome"},
     "vendorwire_delivery_duration_seconds_count": {"route"},
     "vendorwire_delivery_lag_seconds_count": {"route"},
@@ -156,6 +167,7 @@ def test_other_counters_exist_at_zero_before_their_first_event(metrics: Metrics)
     assert value(metrics, "event_age_seconds_count", vendor="octorate") == 0
     assert value(metrics, "polls_replanned_total", **WHERE) == 0
     assert value(metrics, "bus_connected") == 0
+    assert {value(metrics, "console_sign_ins_total", outcome=each.value) for each in SignInOutcome} == {0}
     assert {value(metrics, "streams_remade_total", stream=each) for each in ROLES} == {0}
 
 

@@ -201,7 +201,10 @@ async def test_a_receiver_that_is_gone_stops_its_route_for_all_agents_until_it_i
         again = await command(file, "resume", "crm")
         assert (again.status, again.out) == (0, "crm does not rest: there is nothing to resume\n")
         unknown = await command(file, "resume", "cmr")
-        assert (unknown.status, unknown.err) == (2, "vendorwire: no route is named 'cmr'; there are: crm\n")
+        assert (unknown.status, unknown.err) == (
+            2,
+            "vendorwire: no account or route is named 'cmr'; there are accounts: hotel; routes: crm\n",
+        )
 
 
 async def test_a_route_that_was_stopped_starts_again_with_another_url(tmp_path: Path, nats: NatsServer) -> None:

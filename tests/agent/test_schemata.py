@@ -17,6 +17,7 @@ from agent.configfile import VENDORS
 from schemas.changes import ACCOUNT_CHANGES, Change, Scope
 from schemas.envelope import encode, event_of
 from schemas.records import Account, AccountStatus, Booking, BookingStatus, Channel, Guest, Money, Property, Record
+from schemas.when import when
 
 NOW = datetime(2026, 5, 20, 8, 0, 31, 250_000, tzinfo=UTC)
 BOOKING = Booking(
@@ -146,6 +147,11 @@ def test_every_change_the_connectors_can_tell_has_a_schema_and_no_other_vendors_
     assert {name.partition(".")[0] for name in names} == {"account"} | {
         name for connector in VENDORS for name in connector.resources
     }
+
+
+def test_who_adds_an_event_hears_where_to_say_when_it_is_sent() -> None:
+    with pytest.raises(KeyError, match=r"say in schemas/when\.py when booking\.moved is sent"):
+        when("booking", "moved")
 
 
 def test_a_schema_names_every_field_of_its_struct() -> None:

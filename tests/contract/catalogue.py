@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from schemas.energy import UNKNOWN
+
 Schema = dict[str, Any]
 
 _HEAD = """\
@@ -15,9 +17,15 @@ with the same words and the same example. How events reach you, and what you can
 [for subscribers](subscribers.md); what may change in them and how you hear of it under [compatibility](compatibility.md).
 
 Values that are absent are left out, never null. A date is `YYYY-MM-DD`; an instant is RFC 3339 in UTC; money is
-`{"amount": "552.50", "currency": "EUR"}`, a decimal number as text and an ISO 4217 code. Fields that you do not know may
-come at any time.
+`{"amount": "552.50", "currency": "EUR"}`, a decimal number as text and an ISO 4217 code. A field that is not *always* there
+is absent where nothing is known; an absent list or mapping is empty. Fields that you do not know may come at any time.
 
+"""
+_DATA = """\
+`data.record` is the whole record after the change; for `deleted`, as it was before. `data.changes` has each field that differs,
+by its name, with its value `before` and `after`; a side without a value is left out. Some mappings are told entry by entry there:
+the days of an `availability` by their dates, the controls of a `device` as `controls.1`. Fields of which it is said that they
+make no event alone are never in it. What else `data` may be is said with the event.
 """
 _MONEY = "#/$defs/Money"
 
@@ -47,7 +55,7 @@ def _envelope(event: Schema) -> Iterator[str]:
     yield "## What all events share\n\n"
     fields = {name: each for name, each in event["properties"].items() if name != "data"}
     yield from _table(event | {"properties": fields}, {})
-    yield "\n`data` is said with each event.\n\n"
+    yield f"\n{_DATA}\n"
 
 
 def _resource(resource: str, documents: Mapping[str, Schema]) -> Iterator[str]:
@@ -63,11 +71,11 @@ def _resource(resource: str, documents: Mapping[str, Schema]) -> Iterator[str]:
 
 def _event(name: str, schema: Schema) -> Iterator[str]:
     yield f"### {name}\n\n{_prose(schema['description'])}\n\n"
-    vendors = ", ".join(schema["x-vendors"])
+    vendors = f", from {', '.join(schema['x-vendors'])}" if schema["x-vendors"] else ""
     if until := schema.get("x-served-until"):
         yield f"**No new event has this shape.** Its schema stays until {until}.\n\n"
     subject = "vendorwire.event.<vendor>.<account>." + ".".join(name.split(".")[:2])
-    yield f"On `{subject}`, from {vendors}; `dataschema` is `{schema['properties']['dataschema']['const']}`.\n\n"
+    yield f"On `{subject}`{vendors}; `dataschema` is `{schema['properties']['dataschema']['const']}`.\n\n"
     data = schema["properties"]["data"]
     if "$ref" not in data:
         yield f"`data` has {_parts_of(data)}.\n\n"
@@ -86,9 +94,13 @@ def _parts_of(data: Schema) -> str:
 def _table(schema: Schema, defs: Mapping[str, Schema]) -> Iterator[str]:
     yield "| field | type | there | says |\n|---|---|---|---|\n"
     for path, each, required in _fields(schema, defs, ""):
-        unit = f", {each['x-unit']}" if "x-unit" in each else ""
+        unit = f", {_unit(each['x-unit'])}" if "x-unit" in each else ""
         there = "always" if required else ""
         yield f"| `{path}` | {_kind(each, defs)}{unit} | {there} | {_prose(each.get('description', ''))} |\n"
+
+
+def _unit(named: str) -> str:
+    return f"unit {named}" if named == UNKNOWN else named
 
 
 def _fields(schema: Schema, defs: Mapping[str, Schema], inside: str) -> Iterator[tuple[str, Schema, bool]]:
@@ -112,6 +124,10 @@ def _kind(schema: Schema, defs: Mapping[str, Schema]) -> str:
         return f"`{schema['const']}`"
     if "enum" in schema:
         return "one of " + ", ".join(f"`{each}`" for each in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(_kind(each, defs) for each in schema["anyOf"])
+    if "type" not in schema:
+        return "anything"
     if schema["type"] == "array":
         return f"list, each {_kind(schema['items'], defs)}"
     if schema["type"] == "object":

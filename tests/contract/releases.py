@@ -19,7 +19,7 @@ from typing import Any
 
 from agent import schemata
 from agent.configfile import VENDORS
-from tests.contract import gate
+from tests.contract import gate, shapes
 
 RELEASED = Path(__file__).parent.parent.parent / "schemas" / "released"
 DIGESTS: Mapping[str, str] = {  # version → digest of its file, in order of release; lines are added, never changed
@@ -30,12 +30,12 @@ _ON = "x-released"
 _PROSE = frozenset({"title", "description", "examples", "summary"})
 
 
-def released() -> list[tuple[str, gate.Node]]:
+def released() -> list[tuple[str, shapes.Node]]:
     """Version and contract of each release, the oldest first."""
     return [(name, json.loads((RELEASED / f"{name}.json").read_text(encoding="utf-8"))) for name in DIGESTS]
 
 
-def day(contract: gate.Node) -> date:
+def day(contract: shapes.Node) -> date:
     """When it was released."""
     return date.fromisoformat(contract["info"][_ON])
 
@@ -44,13 +44,13 @@ def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def breaks(contract: gate.Node, today: date) -> list[str]:
+def breaks(contract: shapes.Node, today: date) -> list[str]:
     """What would break subscribers of the last release."""
     _, last = released()[-1]
     return gate.broken(last, contract, announced=day(last), today=today)
 
 
-def keep(name: str, contract: gate.Node, on: date, folder: Path = RELEASED) -> Path:
+def keep(name: str, contract: shapes.Node, on: date, folder: Path = RELEASED) -> Path:
     """Keep a release's contract; ValueError if it is there already, or would break subscribers of the last."""
     file = folder / f"{name}.json"
     if file.exists() or name in DIGESTS:

@@ -11,6 +11,7 @@ import pytest
 
 from agent.configfile import VENDORS
 from agent.schemata import event_types
+from connectors.base import Connector
 from schemas import changes
 from schemas.records import Record
 from tests.agent.test_schemata import FORMATS
@@ -93,6 +94,13 @@ def test_the_fake_vendors_bring_about_every_event_there_is() -> None:
     assert {
         (fake.vendor, fake.account.connector.name): set(fake.sandbox.controls()) - fake.tried for fake in lived
     } == {(fake.vendor, fake.account.connector.name): set() for fake in lived}
+
+
+@pytest.mark.parametrize("connector", VENDORS)
+def test_a_vendor_tells_what_the_catalogue_says_it_tells(connector: type[Connector]) -> None:
+    told = {name: {*each.changes, *(() if each.only else changes.COMMON)} for name, each in connector.resources.items()}
+    offered = changes.CATALOGUE[str(connector.__struct_config__.tag)]
+    assert told == {name: set(each) for name, each in offered.items()}
 
 
 def test_every_field_says_what_it_means() -> None:

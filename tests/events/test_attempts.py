@@ -265,7 +265,7 @@ async def test_a_stream_that_is_not_synced_stays_as_it_was_made_when_replicas_ar
     present = (await bus.api(f"STREAM.INFO.{NAMES.attempts}"))["config"]
     assert (present["persist_mode"], present["num_replicas"]) == ("async", 1)
     wanted = streams.attempts(NAMES, 3, timedelta(days=1))
-    await streams._ensure(bus, "attempts", wanted)
+    await streams.ensure_one(bus, "attempts", wanted)
     present = (await bus.api(f"STREAM.INFO.{NAMES.attempts}"))["config"]
     assert (present["persist_mode"], present["num_replicas"], present["max_age"]) == ("async", 1, wanted["max_age"])
 

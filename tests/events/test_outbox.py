@@ -10,7 +10,7 @@ import pytest
 from events.jetstream import streams
 from events.jetstream.connection import Bus
 from events.jetstream.ledger import JetStreamLedger
-from events.jetstream.outbox import DeadLetter, RouteQueue, dead_letters, record_of, replay
+from events.jetstream.outbox import DeadLetter, RouteQueue, dead_letters, drop, record_of, replay
 from events.jetstream.pull import Message, pulling
 from events.jetstream.read import held
 from events.ledger import Head, Poll
@@ -211,6 +211,17 @@ async def test_a_message_is_buried_once_and_its_replay_anew(bus: Bus) -> None:
     await queue.bury(letter("vendorwire.replay.crm/1"))
     [second] = [each async for each in dead_letters(bus, NAMES)]
     assert (second.event_id, second.sequence) == ("e", first.sequence + 1)
+
+
+async def test_a_dead_letter_that_somebody_else_took_off_meanwhile_is_no_trouble(bus: Bus) -> None:
+    for source in ("1", "2", "3"):
+        await queue_of(bus).bury(letter(source))
+    first, middle, last = [each async for each in dead_letters(bus, NAMES)]
+    for found in (middle, first):
+        await drop(bus, NAMES, found)
+        await drop(bus, NAMES, found)
+        await replay(bus, NAMES, found)
+    assert [each.sequence async for each in dead_letters(bus, NAMES)] == [last.sequence]
 
 
 async def test_dead_letters_that_come_meanwhile_are_left_for_another_time(bus: Bus) -> None:

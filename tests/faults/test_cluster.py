@@ -41,8 +41,8 @@ from tests.faults.cluster import SERVERS, Cluster, clustered, replicated
 pytestmark = pytest.mark.anyio
 
 STREAMS = {
-    *(NAMES.ledger, NAMES.polls, NAMES.dead, NAMES.replays, NAMES.attempts),
-    *(f"KV_{bucket}" for bucket in (NAMES.lanes_bucket, NAMES.routes_bucket, NAMES.tokens_bucket)),
+    *(NAMES.ledger, NAMES.polls, NAMES.dead, NAMES.replays, NAMES.attempts, NAMES.history, NAMES.audit),
+    *(f"KV_{name}" for name in (NAMES.lanes_bucket, NAMES.routes_bucket, NAMES.tokens_bucket, NAMES.signals_bucket)),
 }
 CONSUMERS = {f"{NAMES.polls}.agents", f"{NAMES.ledger}.route-crm", f"{NAMES.replays}.route-crm"}
 BUSY = {

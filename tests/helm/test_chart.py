@@ -153,6 +153,7 @@ def test_the_notes_tell_the_next_step() -> None:
     notes = files(example("small"))["templates/NOTES.txt"]
     assert "rollout status deployment/vendorwire" in notes
     assert "helm -n integrations test vendorwire" in notes
+    assert "kubectl -n integrations port-forward service/vendorwire 8787" in notes
     assert "enforces" in notes
     assert "vendorwire-cottages, vendorwire-crm, tokenkey" in notes
     assert (

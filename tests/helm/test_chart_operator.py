@@ -61,16 +61,17 @@ def server(tmp_path: Path) -> Iterator[NatsServer]:
         yield running
 
 
-def test_commands_work_in_it_and_not_as_the_agents_sign_in(
+def test_commands_work_in_it_and_what_they_change_is_refused_as_the_agents_sign_in(
     server: NatsServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     event = anyio.run(told, server)
     manifests = render(merged(example("small"), VALUES))
-    for words in ("dead list", "poll hotel property", f"explain {event}", "replay crm --since 1d --yes"):
+    changing = ("poll hotel property", "replay crm --since 1d --yes")
+    for words in ("dead list", f"explain {event}", *changing):
         for name in (OPERATOR, RELEASE):
             file = config_in(tmp_path, only(manifests, "ConfigMap", name)["data"]["vendorwire.yaml"], server)
             ran = here(capsys, "--config", str(file), *words.split())
-            if name == OPERATOR:
+            if name == OPERATOR or words not in changing:
                 assert ran.status == 0, (words, ran)
             else:
                 assert ran.status != 0, (words, ran)

@@ -31,7 +31,7 @@ def test_the_table_names_what_the_chart_takes() -> None:
 
 @pytest.mark.parametrize("shown", values_shown(CHART), ids=lambda shown: next(iter(shown)))
 def test_values_shown_in_the_readme_can_be_installed(shown: dict[str, Any]) -> None:
-    assert files(shown if "config" in shown else merged(example("small"), shown))
+    assert files(shown if "bus" in shown.get("config", {}) else merged(example("small"), shown))
 
 
 def test_the_readme_leads_to_each_example() -> None:

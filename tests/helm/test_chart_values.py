@@ -128,7 +128,7 @@ OF_ACCOUNTS = sorted({name for vendor in get_args(Every) for name in secrets_of(
 
 def test_the_secrets_of_the_configuration_are_known() -> None:
     assert OF_THE_BUS == ["config.bus.password", "config.bus.token", "config.bus.nkey", "config.http.admin_token"]
-    assert OF_ACCOUNTS == ["api_key", "client_secret", "password", "refresh_token"]
+    assert OF_ACCOUNTS == ["api_key", "client_secret", "hint_secret", "password", "refresh_token"]
     assert list(secrets_of(Route)) == ["webhook.secret", "webhook.headers"]
 
 

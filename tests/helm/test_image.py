@@ -103,6 +103,7 @@ def test_the_bill_of_materials_names_all_that_is_in_it_with_its_version(image: I
     for each in bom["components"]:
         told[each["purl"].partition("/")[0]][canonical(each["name"])] = each["version"]
     assert told["pkg:pypi"] == shipped()
+    assert told["pkg:npm"] == {"htm": "3.1.1", "preact": "11.2.0", "uplot": "1.6.32"}
     assert told["pkg:generic"].keys() == {"python"}
     assert {"libc6", "libssl3", "zlib1g"} <= told["pkg:deb"].keys()
 

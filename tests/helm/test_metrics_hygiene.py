@@ -14,12 +14,16 @@ from agent.metrics import Metrics
 from events.jetstream.streams import ROLES
 from schemas.changes import CATALOGUE, Scope, changes_of, resources
 from schemas.facts import (
+    AccountPaused,
     DeliveryOutcome,
     Fact,
     Fresh,
+    Hinted,
+    HintOutcome,
     PollOutcome,
     RouteState,
     Scheduled,
+    SignInOutcome,
     StorageState,
     StreamState,
     TokenState,
@@ -36,12 +40,13 @@ CLOSED: dict[str, set[str]] = {
     "account": ACCOUNTS,
     "resource": resources(),
     "change": {change for resource in resources() for change in changes_of(resource)},
-    "outcome": {*PollOutcome, *DeliveryOutcome, *RENEWALS},
+    "outcome": {*PollOutcome, *DeliveryOutcome, *HintOutcome, *SignInOutcome, *RENEWALS},
     "route": {"well", "sick"},
     "stream": set(ROLES),
 }
 OPEN = {"status": r"[1-5]\d\d|error", "le": r"[\d.]+|\+Inf", "version": r"\d+\.\d+\.\d+\S*"}
 LIMITED = "accounts { A { jetstream: { max_file: 40MB }, users: [{ user: a, password: b }] } }"
+HINTING = {"octorate"}  # vendors that call
 MOST = 12_000  # series of 100 accounts and 10 routes: a Prometheus of the smallest kind holds a hundred times as many
 
 
@@ -103,9 +108,15 @@ def told_of_accounts(accounts: list[tuple[str, str]], scopes: list[Scope]) -> It
     for scope in scopes:
         yield Scheduled(scope=scope, interval=60)
         yield Fresh(scope=scope, at=datetime.now(UTC), records=1, held=0)
+    for vendor in HINTING & {vendor for vendor, _ in accounts}:
+        yield Hinted(vendor=vendor, account="", outcome=HintOutcome.REFUSED)
     for vendor, account in accounts:
         yield VendorAnswered(vendor=vendor, account=account, status="418", remaining=1)
         yield TokenState(vendor=vendor, account=account, healthy=True, expires_at=1)
+        yield AccountPaused(vendor=vendor, account=account, paused=False)
+        if vendor in HINTING:
+            for outcome in (HintOutcome.ACCEPTED, HintOutcome.ABSORBED):
+                yield Hinted(vendor=vendor, account=account, outcome=outcome)
 
 
 def told_of_the_bus(routes: list[str]) -> Iterator[Fact]:

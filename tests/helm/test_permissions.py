@@ -44,13 +44,16 @@ from tests.agent.harness import (
     write_config,
 )
 from tests.faults.changing import Changing
-from tests.helm import users
+from tests.helm import clicking, users
 from tests.nats import NatsServer
 
 pytestmark = pytest.mark.timeout(240)
 
-STREAMS = ("VENDORWIRE", *(f"VENDORWIRE_{name}" for name in ("POLLS", "DEAD", "REPLAYS", "ATTEMPTS")))
-BUCKETS = tuple(f"KV_vendorwire_{name}" for name in ("lanes", "routes", "tokens"))
+STREAMS = (
+    "VENDORWIRE",
+    *(f"VENDORWIRE_{name}" for name in ("POLLS", "DEAD", "REPLAYS", "ATTEMPTS", "AUDIT", "HISTORY")),
+)
+BUCKETS = tuple(f"KV_vendorwire_{name}" for name in ("lanes", "routes", "tokens", "signals"))
 SCOPE = Scope("octorate", "hotel", "property")
 NOW = datetime(2026, 5, 20, 8, 0, tzinfo=UTC)
 ALERTS = "ops.alerts"
@@ -86,10 +89,12 @@ class Life:
                     f"{self.url}/connect",
                     consent_url=f"{self.url}/octobook/identity/oauth.xhtml",
                     redirect_uri="https://x.test/",
+                    hint_secret=clicking.HINT,
                 )
                 for name in accounts
             ],
             routes=[there[name] for name in routes],
+            http=clicking.HTTP,
             name=f"{user}.yaml",
         )
 
@@ -106,6 +111,11 @@ class Life:
             f'vendorwire_poll_last_success_timestamp_seconds{{account="hotel",resource="{resource}",vendor="octorate"}}'
         )
         self.waits(lambda: self._portal.call(process.metric, polled) > 0)
+
+    def clicks(self, process: Process, event: str, route: str) -> None:
+        """What a vendor does, and somebody in the console."""
+        self._portal.call(clicking.hinted, process)
+        self._portal.call(clicking.clicked, process, event, route)
 
     def says(self, *words: str, status: int = 0) -> Ran:
         """What the operator types."""
@@ -143,9 +153,7 @@ def portal() -> Iterator[BlockingPortal]:
 def test_a_whole_life_goes_with_these_users_and_needs_every_grant(
     tmp_path: Path, portal: BlockingPortal, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    granting = users.USERS.replace(f'# "{ALERTS}"', f'"{ALERTS}"')  # as its comment says
-    assert granting != users.USERS
-    with users.started(tmp_path / "nats", "\ntrace: true\n", granting) as nats:
+    with users.started(tmp_path / "nats", "\ntrace: true\n", users.EXTRA) as nats:
         life = Life(tmp_path, portal, nats, capsys)
         with (
             portal.wrap_async_context_manager(serve(life.vendor.sandbox)) as life.url,
@@ -153,7 +161,9 @@ def test_a_whole_life_goes_with_these_users_and_needs_every_grant(
             portal.wrap_async_context_manager(receiving()) as life.audit,
         ):
             logs = lived(life, nats)
-    with users.started(tmp_path / "empty", "\ntrace: true\n", granting) as empty:  # an agent comes before any operator
+    with users.started(
+        tmp_path / "empty", "\ntrace: true\n", users.EXTRA
+    ) as empty:  # an agent comes before any operator
         life = Life(tmp_path / "first", portal, empty, capsys)
         with portal.wrap_async_context_manager(serve(life.vendor.sandbox)) as life.url:
             process = life.run(life.configured("agent", "hotel", routes=[]))
@@ -166,7 +176,7 @@ def test_a_whole_life_goes_with_these_users_and_needs_every_grant(
     idle = {
         user: [
             each
-            for each in users.granted(user, "publish")
+            for each in users.granted(user, "publish", users.EXTRA)
             if not any(within(each, done) for by, done in used if by == user)
         ]
         for user in ("agent", "operator")
@@ -192,6 +202,7 @@ def lived(life: Life, nats: NatsServer) -> str:
     logs, process = process.log, life.run(life.configured("agent", "hotel"))
     life.waits(lambda: len(life.audit.got) >= 3)
     in_daily_use(life, waiting)
+    life.clicks(process, waiting, "crm")
     anyio.run(process.end)
     return logs + process.log
 
@@ -235,30 +246,35 @@ def in_daily_use(life: Life, dead: str) -> None:
         assert "booking.modified" in watching.until(lambda text: "\n" in text)
     life.says("authorize", "hotel", "--code", life.consented())
     life.says("authorize", "hotel", "--forget")
+    life.says("pause", "hotel", "--for", "1h")
+    life.says("resume", "hotel")
+    life.says("interval", "hotel", "property", "30s")
+    assert "pause" in life.says("audit").out
 
 
 async def hold_and_bury(nats: NatsServer) -> str:
-    """As an agent would: deletes that are held, and a dead letter whose event has aged out; its id."""
+    """As an agent would: deletes that are held, and dead letters whose events have aged out; the id of the first."""
     sign_in = BusOptions(urls=[nats.url], user="agent", password=Secret(users.password("agent")))
     houses = [Change(key=key, version=1, verb=None, before=None, after=Property(id=key, name=key)) for key in "ab"]
-    event = event_of(houses[0], SCOPE, observed_at=NOW, poll_id="p-1")
+    events = [event_of(house, SCOPE, observed_at=NOW, poll_id="p-1") for house in houses]
     async with connect(sign_in, lambda _: None) as bus:
         await bus.ready()
         ledger = JetStreamLedger(bus, NAMES, timedelta(days=30))
         head = Head(poll_id="p-1", at=NOW, records=2, parts={"": Part(swept_at=NOW, missing=("a", "b"), held=2)})
         await ledger.commit(await ledger.load(SCOPE), houses, head, Poll("p-1", NOW))
-        letter = DeadLetter(
-            route="audit",
-            event=encode(event),
-            event_id=event.id,
-            reason="answered 500",
-            attempts=3,
-            status="500",
-            failed_at=NOW.timestamp(),
-            record=f"{SCOPE}/a",
-        )
-        await RouteQueue(bus, NAMES, "audit", [], 30).bury(letter)
-    return event.id
+        for route, event in zip(("audit", "crm"), events, strict=True):
+            letter = DeadLetter(
+                route=route,
+                event=encode(event),
+                event_id=event.id,
+                reason="answered 500",
+                attempts=3,
+                status="500",
+                failed_at=NOW.timestamp(),
+                record=f"{SCOPE}/{event.subject}",
+            )
+            await RouteQueue(bus, NAMES, route, [], 30).bury(letter)
+    return events[0].id
 
 
 async def tidy_up(nats: NatsServer) -> None:

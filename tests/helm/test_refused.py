@@ -68,6 +68,8 @@ ACTS = [
     *(EVENT, "vendorwire.event.octorate.hotel.booking.deleted", "vendorwire.snapshot.octorate.hotel.booking.1"),
     *("vendorwire.schedule.octorate.hotel.booking", "vendorwire.poll.octorate.hotel.booking", "vendorwire.replay.crm"),
     *("vendorwire.dead.crm", "vendorwire.attempt.crm.000", "vendorwire.other", "vendorwire"),
+    *("vendorwire.audit", "vendorwire.history.agent.x", "$KV.vendorwire_signals.hint.hotel"),
+    *("$KV.vendorwire_signals.pause.hotel", "$KV.vendorwire_signals.interval.octorate.hotel.booking"),
     *("$KV.vendorwire_lanes.crm.x", "$KV.vendorwire_routes.crm", TOKEN, "$KV.vendorwire_tokens.claim.hotel"),
     *("hotels.event.octorate.hotel.booking.created", "$KV.hotels_tokens.hotel", "ops.alerts", "other.dead", BORDER),
     *("vendorwire-copy.x", "_INBOX.vendorwire.x", "_INBOX.operator.x", "_INBOX.backup.x", "_INBOX.crm.x"),
@@ -80,40 +82,38 @@ HEARD = [
 
 
 ALL = (*STREAMS, *BUCKETS)
+READ = (*(each for each in STREAMS if each != "VENDORWIRE_POLLS"), *BUCKETS[::2], "KV_vendorwire_signals")
 MAY: dict[str, list[tuple[str, Sequence[str]]]] = {
     "agent": [
         ("$JS.API.STREAM.CREATE.{}", ALL),
         ("$JS.API.STREAM.UPDATE.{}", ALL),
         ("$JS.API.STREAM.PURGE.{}", ["VENDORWIRE_POLLS"]),
         ("$JS.API.STREAM.MSG.DELETE.{}", ["KV_vendorwire_tokens"]),
-        ("$JS.API.DIRECT.GET.{}", ["VENDORWIRE"]),
-        (
-            "$JS.API.STREAM.MSG.GET.{}",
-            ["VENDORWIRE", "VENDORWIRE_POLLS", "KV_vendorwire_routes", "KV_vendorwire_tokens"],
-        ),
-        *(
-            (f"$JS.API.CONSUMER.{verb}.{{}}.route-x", ["VENDORWIRE", "VENDORWIRE_REPLAYS", *buckets])
-            for verb, buckets in {"CREATE": BUCKETS[::2], "MSG.NEXT": BUCKETS[::2], "INFO": []}.items()
-        ),
+        ("$JS.API.DIRECT.GET.{}", STREAMS[:2]),
+        ("$JS.API.STREAM.MSG.GET.{}", [*STREAMS[:3], "VENDORWIRE_HISTORY", *BUCKETS[1:]]),
+        *((f"$JS.API.CONSUMER.{verb}.{{}}.route-x", READ) for verb in ("CREATE", "MSG.NEXT")),
+        ("$JS.API.CONSUMER.INFO.{}.route-x", ["VENDORWIRE", "VENDORWIRE_REPLAYS"]),
         ("$JS.ACK.{}.route-x.1.1.1.1.0", ["VENDORWIRE", "VENDORWIRE_REPLAYS"]),
         ("vendorwire.event.octorate.hotel.booking.{}", ["created", "deleted"]),
         ("vendorwire.{}", ["snapshot.octorate.hotel.booking.1", "schedule.octorate.hotel.booking"]),
-        ("vendorwire.{}", ["dead.crm", "attempt.crm.000"]),
+        ("vendorwire.{}", ["dead.crm", "attempt.crm.000", "audit", "history.agent.x"]),
         ("$KV.vendorwire_{}", ["lanes.crm.x", "routes.crm", "tokens.hotel", "tokens.claim.hotel"]),
+        ("$KV.vendorwire_signals.{}", ["hint.hotel", "pause.hotel", "interval.octorate.hotel.booking"]),
     ],
     "operator": [
-        ("$JS.API.STREAM.CREATE.{}", ALL),
+        ("$JS.API.STREAM.CREATE.{}", [each for each in ALL if each != "VENDORWIRE_HISTORY"]),
         ("$JS.API.STREAM.MSG.DELETE.{}", ["VENDORWIRE_DEAD", "KV_vendorwire_tokens"]),
         ("$JS.API.DIRECT.GET.{}", ["VENDORWIRE"]),
-        ("$JS.API.STREAM.MSG.GET.{}", [*STREAMS[:3], "KV_vendorwire_routes", "KV_vendorwire_tokens"]),
+        ("$JS.API.STREAM.MSG.GET.{}", [*STREAMS[:3], *BUCKETS[1:3]]),
         *(
-            (f"$JS.API.CONSUMER.{verb}.{{}}.route-x", [*STREAMS[:3:2], "VENDORWIRE_ATTEMPTS", "KV_vendorwire_lanes"])
+            (f"$JS.API.CONSUMER.{verb}.{{}}.route-x", [*STREAMS[:3:2], *STREAMS[4:6], *BUCKETS[::3]])
             for verb in ("CREATE", "MSG.NEXT")
         ),
         *((f"$JS.API.CONSUMER.{verb}.{{}}.route-x", STREAMS[:4:3]) for verb in ("INFO", "DELETE")),
         ("$JS.API.CONSUMER.PAUSE.{}.route-x", ["VENDORWIRE"]),
         ("vendorwire.{}", ["event.octorate.hotel.booking.deleted", "snapshot.octorate.hotel.booking.1", "replay.crm"]),
-        ("vendorwire.{}", ["poll.octorate.hotel.booking"]),
+        ("vendorwire.{}", ["poll.octorate.hotel.booking", "audit"]),
+        ("$KV.vendorwire_signals.{}", ["pause.hotel", "interval.octorate.hotel.booking"]),
         ("$KV.vendorwire_{}", ["routes.crm", "tokens.hotel", "tokens.claim.hotel"]),
     ],
     "backup": [
@@ -228,7 +228,7 @@ class TestSubscriber:
 
 async def told(bus: Bus) -> dict[str, Any]:
     """What our streams hold."""
-    infos = {name: await bus.api(f"STREAM.INFO.{name}") for name in ALL}
+    infos = {name: await bus.api(f"STREAM.INFO.{name}") for name in ALL if name != NAMES.history}
     return {name: (info["state"]["last_seq"], info["state"]["consumer_count"]) for name, info in infos.items()}
 
 

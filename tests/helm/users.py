@@ -15,6 +15,7 @@ from tests.nats import NatsServer, start_nats
 
 FOLDER = Path(__file__).parents[2] / "helm" / "nats"
 USERS = (FOLDER / "users.conf").read_text(encoding="utf-8")
+EXTRA = re.sub(r'^( *)# (?=")', r"\1", USERS, flags=re.MULTILINE)  # with all that its comments offer
 COPY = (FOLDER / "copy.json").read_bytes()
 DEAD = b'{"name": "CRM_DEAD", "subjects": ["crm.dead"]}'
 INBOXES = {"agent": "vendorwire", "operator": "operator", "backup": "backup", "keeper": "keeper", "crm": "crm"}
@@ -85,9 +86,9 @@ async def in_step(server: NatsServer, within: float = 20) -> None:
             await asyncio.sleep(0.02)
 
 
-def granted(user: str, verb: str) -> Sequence[str]:
+def granted(user: str, verb: str, text: str = USERS) -> Sequence[str]:
     """The subjects that the file grants."""
-    block = USERS.partition(f"{{user: {user},")[2].partition("}}")[0]
+    block = text.partition(f"{{user: {user},")[2].partition("}}")[0]
     lines = "\n".join(line.partition("#")[0] for line in block.splitlines())
     found = re.search(rf"\b{verb}: \[(.*?)\]", lines, re.DOTALL)
     assert found is not None, f"{user} has no {verb}"

@@ -80,6 +80,26 @@ def test_an_event_survives_its_bytes() -> None:
     assert (again.id, again.time, again.version, encode(again)) == (told.id, NOW, 3, encode(told))
 
 
+def test_what_a_subscriber_finds_an_event_by_has_the_form_that_is_promised() -> None:
+    change = Change(key="a/b c", version=2, verb="confirmed", before=booking(), after=booking(guests=2))
+    told = msgspec.json.decode(encode(event_of(change, SCOPE, observed_at=NOW, poll_id="p-1")))
+    del told["id"], told["data"]
+    assert told == {
+        "source": "/octorate/hotel",
+        "type": "booking.confirmed",
+        "subject": "a/b c",
+        "time": "2026-05-20T12:00:00Z",
+        "dataschema": "urn:vendorwire:booking.confirmed:1",
+        "vendor": "octorate",
+        "account": "hotel",
+        "version": 2,
+        "observedat": "2026-05-20T12:00:00Z",
+        "pollid": "p-1",
+        "specversion": "1.0",
+        "datacontenttype": "application/json",
+    }
+
+
 def test_a_record_of_another_kind_needs_no_times() -> None:
     change = Change(key="1", version=1, verb="created", before=None, after=Property(id="1", name="Palace"))
     told = event_of(change, Scope("octorate", "hotel", "property"), observed_at=NOW, poll_id="p")
