@@ -19,8 +19,13 @@ export function shared(value) {
 
 export function use(source) {
   const [, redraw] = useState(0);
-  useEffect(() => source.listen(() => redraw((count) => count + 1)), [source]);
-  return source.get();
+  const shown = source.get();
+  useEffect(() => {
+    const again = () => redraw((count) => count + 1);
+    if (source.get() !== shown) again(); // effects come after the drawing: it may have changed in between
+    return source.listen(again);
+  }, [source]);
+  return shown;
 }
 
 // What the browser remembers of this person's choices; nothing where storage is forbidden.

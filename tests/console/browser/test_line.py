@@ -110,6 +110,17 @@ async def test_an_address_that_leads_nowhere_says_so(place: str) -> None:
         await expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
 
 
+async def test_a_slow_browser_that_hears_the_agent_before_it_has_drawn_shows_the_page_all_the_same() -> None:
+    async with standing_in() as console, browsing() as browser, looking_at(browser, console.url) as page:
+        await page.add_init_script("""
+            const later = window.setTimeout.bind(window);
+            window.setTimeout = (what, wait = 0, ...more) => later(what, wait + 500, ...more);
+            window.requestAnimationFrame = (what) => later(what, 500);
+        """)
+        await page.reload()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+
+
 async def test_the_chosen_colours_stay_when_the_page_is_opened_again() -> None:
     async with (
         standing_in() as console,
